@@ -1,0 +1,162 @@
+package content
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berthregistry/berth/internal/database"
+)
+
+var (
+	listTags = database.SQL(`
+		SELECT name FROM tags WHERE deleted_at IS NULL AND name > $3
+		  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
+		ORDER BY name LIMIT {bigint:$4}`)
+	listReferrers = database.SQL(`
+		SELECT digest, media_type, size, artifact_type, annotations FROM manifests
+		WHERE subject_digest = $3 AND digest > $4 AND deleted_at IS NULL
+		  AND ({text:$5} = '' OR artifact_type = $5)
+		  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
+		ORDER BY digest LIMIT {bigint:$6}`)
+	listRepositories = database.SQL(`
+		SELECT p.slug, r.path FROM projects p JOIN repositories r ON r.project_id = p.id
+		WHERE p.slug IS NOT NULL AND p.state <> 'deleted' AND r.deleted_at IS NULL
+		  AND (p.slug > $1 OR (p.slug = $1 AND r.path > $2))
+		ORDER BY p.slug, r.path LIMIT {bigint:$3}`)
+	listRepositoriesOf = database.SQL(`
+		SELECT p.slug, r.path FROM members m JOIN projects p ON p.id = m.project_id
+		JOIN repositories r ON r.project_id = p.id
+		WHERE m.user_id = $4 AND p.slug IS NOT NULL AND p.state NOT IN ('deleted', 'suspended') AND r.deleted_at IS NULL
+		  AND (p.slug > $1 OR (p.slug = $1 AND r.path > $2))
+		ORDER BY p.slug, r.path LIMIT {bigint:$3}`)
+	listRepositoriesIn = database.SQL(`
+		SELECT p.slug, r.path FROM projects p JOIN repositories r ON r.project_id = p.id
+		WHERE p.id = $4 AND p.slug IS NOT NULL AND p.state NOT IN ('deleted', 'suspended') AND r.deleted_at IS NULL
+		  AND (p.slug > $1 OR (p.slug = $1 AND r.path > $2))
+		ORDER BY p.slug, r.path LIMIT {bigint:$3}`)
+)
+
+// Tags lists up to limit tags after last, in bytewise order (end-8). It returns ErrNotFound for a repository that
+// does not exist.
+func (s *Store) Tags(ctx context.Context, p Place, last string, limit int) ([]string, error) {
+	rows, err := s.DB.Query(ctx, listTags, p.Project, p.Path, last, int64(limit))
+	if err != nil {
+		return nil, fmt.Errorf("list tags: %w", err)
+	}
+	defer rows.Close()
+	tags := []string{}
+	for rows.Next() {
+		var tag string
+		if err := rows.Scan(&tag); err != nil {
+			return nil, fmt.Errorf("list tags: %w", err)
+		}
+		tags = append(tags, tag)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list tags: %w", err)
+	}
+	if len(tags) > 0 {
+		return tags, nil
+	}
+	exists, err := s.Exists(ctx, p)
+	if err == nil && !exists {
+		err = ErrNotFound
+	}
+	return tags, err
+}
+
+// Referrer is a manifest that refers to a subject, as the referrers API describes it.
+type Referrer struct {
+	MediaType    string          `json:"mediaType"`
+	Digest       digest.Digest   `json:"digest"`
+	Size         int64           `json:"size"`
+	ArtifactType string          `json:"artifactType,omitempty"`
+	Annotations  json.RawMessage `json:"annotations,omitempty"`
+}
+
+// Referrers lists up to limit manifests that refer to a subject, in the order of their digests after last, of one
+// artifact type unless that is empty (end-12). An unknown subject or repository has none.
+func (s *Store) Referrers(ctx context.Context, p Place, subject digest.Digest, artifactType, last string, limit int) ([]Referrer, error) {
+	rows, err := s.DB.Query(ctx, listReferrers, p.Project, p.Path, string(subject), last, artifactType, int64(limit))
+	if err != nil {
+		return nil, fmt.Errorf("list referrers: %w", err)
+	}
+	defer rows.Close()
+	referrers := []Referrer{}
+	for rows.Next() {
+		var r Referrer
+		var annotations string
+		if err := rows.Scan(scanDigest(&r.Digest), &r.MediaType, &r.Size, &r.ArtifactType, &annotations); err != nil {
+			return nil, fmt.Errorf("list referrers: %w", err)
+		}
+		if annotations != "" {
+			r.Annotations = json.RawMessage(annotations)
+		}
+		referrers = append(referrers, r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list referrers: %w", err)
+	}
+	return referrers, nil
+}
+
+// Viewer says whose repositories a catalog lists: everything, a user's, or one project's.
+type Viewer struct {
+	// All lists every repository.
+	All bool
+	// User lists those of the projects in which the user has a role.
+	User uuid.UUID
+	// Project lists those of one project; for robots.
+	Project uuid.UUID
+}
+
+// Name is a repository's name in two parts.
+type Name struct {
+	// Slug is the project's.
+	Slug string
+	// Path is the repository's path below the project, possibly empty.
+	Path string
+}
+
+// String is the name as a client writes it.
+func (n Name) String() string {
+	if n.Path == "" {
+		return n.Slug
+	}
+	return n.Slug + "/" + n.Path
+}
+
+// Catalog lists up to limit repositories after last that the viewer may see, project by project.
+func (s *Store) Catalog(ctx context.Context, v Viewer, last Name, limit int) ([]Name, error) {
+	rows, err := s.catalogRows(ctx, v, last, int64(limit))
+	if err != nil {
+		return nil, fmt.Errorf("list repositories: %w", err)
+	}
+	defer rows.Close()
+	names := []Name{}
+	for rows.Next() {
+		var n Name
+		if err := rows.Scan(&n.Slug, &n.Path); err != nil {
+			return nil, fmt.Errorf("list repositories: %w", err)
+		}
+		names = append(names, n)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list repositories: %w", err)
+	}
+	return names, nil
+}
+
+func (s *Store) catalogRows(ctx context.Context, v Viewer, last Name, limit int64) (database.Rows, error) {
+	switch {
+	case v.All:
+		return s.DB.Query(ctx, listRepositories, last.Slug, last.Path, limit)
+	case v.Project != uuid.Nil:
+		return s.DB.Query(ctx, listRepositoriesIn, last.Slug, last.Path, limit, v.Project)
+	}
+	return s.DB.Query(ctx, listRepositoriesOf, last.Slug, last.Path, limit, v.User)
+}

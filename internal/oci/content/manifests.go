@@ -1,0 +1,313 @@
+package content
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berthregistry/berth/internal/database"
+)
+
+// ErrBlobsMissing says that a manifest names blobs which its repository does not show.
+var ErrBlobsMissing = errors.New("the manifest names blobs that the repository does not have")
+
+// inlineManifest is the size up to which a manifest's bytes travel with its row, in bytes. Larger ones are read on
+// their own and cached.
+const inlineManifest = 64 << 10
+
+// Manifest is a manifest as a repository shows it.
+type Manifest struct {
+	// Repository is the ID of the repository.
+	Repository uuid.UUID
+	// Digest is the content's digest.
+	Digest digest.Digest
+	// MediaType is the Content-Type with which it was pushed.
+	MediaType string
+	// Size is the content's length in bytes.
+	Size int64
+	// Content is the content as it was pushed; nil unless asked for.
+	Content []byte
+}
+
+const byTag = `
+	FROM repositories r
+	JOIN tags t ON t.repository_id = r.id AND t.name = $3 AND t.deleted_at IS NULL
+	JOIN manifests m ON m.repository_id = r.id AND m.digest = t.digest AND m.deleted_at IS NULL
+	WHERE r.project_id = $1 AND r.path = $2 AND r.deleted_at IS NULL`
+
+const byDigest = `
+	FROM repositories r
+	JOIN manifests m ON m.repository_id = r.id AND m.digest = $3 AND m.deleted_at IS NULL
+	WHERE r.project_id = $1 AND r.path = $2 AND r.deleted_at IS NULL`
+
+const (
+	manifestHead = `SELECT r.id, m.digest, m.media_type, m.size, NULL`
+	manifestFull = `SELECT r.id, m.digest, m.media_type, m.size, CASE WHEN m.size <= 65536 THEN m.content END`
+)
+
+var (
+	headByTag       = database.SQL(manifestHead + byTag)
+	headByDigest    = database.SQL(manifestHead + byDigest)
+	fullByTag       = database.SQL(manifestFull + byTag)
+	fullByDigest    = database.SQL(manifestFull + byDigest)
+	manifestContent = database.SQL(`SELECT content FROM manifests WHERE repository_id = $1 AND digest = $2`)
+)
+
+// ManifestByTag looks a manifest up by a tag; withContent also reads its bytes. It returns ErrNotFound where the
+// repository does not show it.
+func (s *Store) ManifestByTag(ctx context.Context, p Place, tag string, withContent bool) (Manifest, error) {
+	if withContent {
+		return s.manifest(ctx, fullByTag, p, tag, true)
+	}
+	return s.manifest(ctx, headByTag, p, tag, false)
+}
+
+// ManifestByDigest is ManifestByTag for a digest.
+func (s *Store) ManifestByDigest(ctx context.Context, p Place, d digest.Digest, withContent bool) (Manifest, error) {
+	if withContent {
+		return s.manifest(ctx, fullByDigest, p, string(d), true)
+	}
+	return s.manifest(ctx, headByDigest, p, string(d), false)
+}
+
+func (s *Store) manifest(ctx context.Context, stmt database.Stmt, p Place, ref string, withContent bool) (Manifest, error) {
+	var m Manifest
+	err := s.DB.QueryRow(ctx, stmt, p.Project, p.Path, ref).
+		Scan(&m.Repository, scanDigest(&m.Digest), &m.MediaType, &m.Size, &m.Content)
+	if errors.Is(err, database.ErrNoRows) {
+		return Manifest{}, ErrNotFound
+	}
+	if err != nil {
+		return Manifest{}, fmt.Errorf("look up manifest: %w", err)
+	}
+	if !withContent || m.Size <= inlineManifest {
+		return m, nil
+	}
+	if m.Content, err = s.largeManifest(ctx, m); err != nil {
+		return Manifest{}, err
+	}
+	return m, nil
+}
+
+// largeManifest reads the bytes of a manifest whose row has just been seen: that it is visible is never taken from
+// the cache, only what never changes.
+func (s *Store) largeManifest(ctx context.Context, m Manifest) ([]byte, error) {
+	if content, ok := s.manifests.get(m.Repository, m.Digest); ok {
+		return content, nil
+	}
+	var content []byte
+	err := s.DB.QueryRow(ctx, manifestContent, m.Repository, string(m.Digest)).Scan(&content)
+	if errors.Is(err, database.ErrNoRows) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	s.manifests.put(m.Repository, m.Digest, content)
+	return content, nil
+}
+
+// NewManifest is a manifest to be stored.
+type NewManifest struct {
+	// Digest and MediaType are as Manifest has them.
+	Digest    digest.Digest
+	MediaType string
+	// Content is what was pushed.
+	Content []byte
+	// ArtifactType is the derived artifact type; empty: none.
+	ArtifactType string
+	// Annotations is the manifest's annotations, a JSON object; empty: none.
+	Annotations json.RawMessage
+	// Subject is what the manifest refers to; empty: nothing. It need not exist.
+	Subject digest.Digest
+	// Blobs must all be visible in the repository.
+	Blobs []digest.Digest
+	// Children are an index's manifests. They need not exist.
+	Children []digest.Digest
+	// Tags name the manifest afterwards, moving away from what they named before.
+	Tags []string
+	// Actor is who pushes.
+	Actor string
+}
+
+const thisRepository = `(SELECT id FROM repositories WHERE project_id = $1 AND path = $2)`
+
+var (
+	upsertManifest = database.SQL(`
+		INSERT INTO manifests (repository_id, digest, media_type, size, content, artifact_type, subject_digest,
+			annotations, pushed_by, created_at)
+		SELECT r.id, {text:$3}, {text:$4}, {bigint:$5}, {bytea:$6}, {text:$7}, {text:$8}, {text:$9}, {text:$10}, {bigint:$11}
+		FROM repositories r WHERE r.project_id = $1 AND r.path = $2
+		ON CONFLICT (repository_id, digest) DO UPDATE SET media_type = excluded.media_type,
+			pushed_by = excluded.pushed_by, deleted_at = NULL, purge_after = NULL
+		RETURNING 1`)
+	// The links are locked in the order of their digests, against deletion.
+	requireBlobs = database.SQL(`
+		SELECT 1 FROM (SELECT count(*) AS found FROM (
+			SELECT 1 FROM repository_blobs WHERE repository_id = ` + thisRepository + `
+			  AND deleted_at IS NULL AND digest IN (SELECT each.value FROM {each:$3})
+			ORDER BY digest {share}) AS links) AS counted
+		WHERE found = {bigint:$4}`)
+	insertManifestBlobs = database.SQL(`
+		INSERT INTO manifest_blobs (repository_id, manifest_digest, blob_digest)
+		SELECT ` + thisRepository + `, {text:$3}, each.value FROM {each:$4} WHERE true
+		ON CONFLICT DO NOTHING`)
+	insertManifestChildren = database.SQL(`
+		INSERT INTO manifest_children (repository_id, parent_digest, child_digest)
+		SELECT ` + thisRepository + `, {text:$3}, each.value FROM {each:$4} WHERE true
+		ON CONFLICT DO NOTHING`)
+	insertTagHistory = database.SQL(`
+		INSERT INTO tag_history (repository_id, tag, digest, actor, at)
+		SELECT r.id, {text:$3}, {text:$4}, {text:$5}, {bigint:$6} FROM repositories r
+		WHERE r.project_id = $1 AND r.path = $2 AND NOT EXISTS (SELECT 1 FROM tags t
+			WHERE t.repository_id = r.id AND t.name = $3 AND t.digest = $4 AND t.deleted_at IS NULL)`)
+	upsertTag = database.SQL(`
+		INSERT INTO tags (repository_id, name, digest, pushed_by, created_at, updated_at)
+		SELECT r.id, {text:$3}, {text:$4}, {text:$5}, {bigint:$6}, {bigint:$6} FROM repositories r
+		WHERE r.project_id = $1 AND r.path = $2
+		ON CONFLICT (repository_id, name) DO UPDATE SET digest = excluded.digest, pushed_by = excluded.pushed_by,
+			updated_at = excluded.updated_at, deleted_at = NULL, purge_after = NULL`)
+	missingBlobs = database.SQL(`
+		SELECT each.value FROM {each:$3} WHERE NOT EXISTS (SELECT 1 FROM repository_blobs l
+			WHERE l.repository_id = ` + thisRepository + ` AND l.digest = each.value AND l.deleted_at IS NULL)`)
+)
+
+// PutManifest stores a manifest and points tags at it, in one transaction and one round trip (end-7). It returns
+// *MissingBlobsError where the repository does not show all of its blobs; nothing is written then.
+func (s *Store) PutManifest(ctx context.Context, p Place, m NewManifest, guard Guard) error {
+	err := s.putManifest(ctx, p, m, guard)
+	if errors.Is(err, database.ErrForeignKey) {
+		err = s.putManifest(ctx, p, m, guard) // a link went between the check and the reference to it
+	}
+	if errors.Is(err, ErrBlobsMissing) {
+		return s.explainMissing(ctx, p, m)
+	}
+	if err != nil {
+		return fmt.Errorf("store manifest: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) putManifest(ctx context.Context, p Place, m NewManifest, guard Guard) error {
+	now := s.now()
+	b := &database.Batch{}
+	guard.Require(b)
+	EnsureRepository(b, p.Project, p.Path, now)
+	b.Require(ErrRaced, upsertManifest, p.Project, p.Path, string(m.Digest), m.MediaType, int64(len(m.Content)), m.Content,
+		m.ArtifactType, nullable(string(m.Subject)), string(m.Annotations), m.Actor, now)
+	if len(m.Blobs) > 0 {
+		blobs := database.Strings(digestStrings(m.Blobs))
+		b.Require(ErrBlobsMissing, requireBlobs, p.Project, p.Path, blobs, int64(len(m.Blobs)))
+		b.Exec(insertManifestBlobs, p.Project, p.Path, string(m.Digest), blobs)
+	}
+	if len(m.Children) > 0 {
+		b.Exec(insertManifestChildren, p.Project, p.Path, string(m.Digest), database.Strings(digestStrings(m.Children)))
+	}
+	for _, tag := range m.Tags {
+		b.Exec(insertTagHistory, p.Project, p.Path, tag, string(m.Digest), m.Actor, now)
+		b.Exec(upsertTag, p.Project, p.Path, tag, string(m.Digest), m.Actor, now)
+	}
+	return s.DB.Run(ctx, b)
+}
+
+// MissingBlobsError names the blobs that a manifest needs and its repository does not show.
+type MissingBlobsError struct {
+	// Digests are the missing ones, in no particular order.
+	Digests []digest.Digest
+}
+
+// Error implements error.
+func (e *MissingBlobsError) Error() string { return ErrBlobsMissing.Error() }
+
+// Unwrap returns ErrBlobsMissing.
+func (e *MissingBlobsError) Unwrap() error { return ErrBlobsMissing }
+
+func (s *Store) explainMissing(ctx context.Context, p Place, m NewManifest) error {
+	rows, err := s.DB.Query(ctx, missingBlobs, p.Project, p.Path, database.Strings(digestStrings(m.Blobs)))
+	if err != nil {
+		return fmt.Errorf("list missing blobs: %w", err)
+	}
+	defer rows.Close()
+	missing := &MissingBlobsError{}
+	for rows.Next() {
+		var d digest.Digest
+		if err := rows.Scan(scanDigest(&d)); err != nil {
+			return fmt.Errorf("list missing blobs: %w", err)
+		}
+		missing.Digests = append(missing.Digests, d)
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("list missing blobs: %w", err)
+	}
+	return missing
+}
+
+func digestStrings(digests []digest.Digest) []string {
+	texts := make([]string, len(digests))
+	for i, d := range digests {
+		texts[i] = string(d)
+	}
+	return texts
+}
+
+// nullable is nil for an empty text.
+func nullable(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+var (
+	hideTagsOf = database.SQL(`
+		UPDATE tags SET deleted_at = $4, purge_after = $5
+		WHERE digest = $3 AND deleted_at IS NULL AND repository_id = ` + thisRepository)
+	historyOfTags = database.SQL(`
+		INSERT INTO tag_history (repository_id, tag, digest, actor, at)
+		SELECT t.repository_id, t.name, NULL, {text:$4}, {bigint:$5} FROM tags t
+		WHERE t.digest = $3 AND t.deleted_at IS NULL AND t.repository_id = ` + thisRepository)
+	hideManifest = database.SQL(`
+		UPDATE manifests SET deleted_at = $4, purge_after = $5
+		WHERE digest = $3 AND deleted_at IS NULL
+		  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
+		RETURNING 1`)
+	hideTag = database.SQL(`
+		UPDATE tags SET deleted_at = $4, purge_after = $5
+		WHERE name = $3 AND deleted_at IS NULL
+		  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
+		RETURNING 1`)
+	historyOfTag = database.SQL(`
+		INSERT INTO tag_history (repository_id, tag, digest, actor, at)
+		VALUES (` + thisRepository + `, $3, NULL, $4, $5)`)
+)
+
+// DeleteManifest hides a manifest with all its tags and its entry among the referrers of its subject (end-9). It
+// returns ErrNotFound where the repository does not show it.
+func (s *Store) DeleteManifest(ctx context.Context, p Place, d digest.Digest, actor string, guard Guard) error {
+	b := &database.Batch{}
+	guard.Require(b)
+	b.Require(ErrNotFound, hideManifest, p.Project, p.Path, string(d), s.now(), s.purgeAfter())
+	b.Exec(historyOfTags, p.Project, p.Path, string(d), actor, s.now())
+	b.Exec(hideTagsOf, p.Project, p.Path, string(d), s.now(), s.purgeAfter())
+	return s.deleted(s.DB.Run(ctx, b))
+}
+
+// DeleteTag hides a tag; the manifest stays. It returns ErrNotFound where the repository does not show it.
+func (s *Store) DeleteTag(ctx context.Context, p Place, tag, actor string, guard Guard) error {
+	b := &database.Batch{}
+	guard.Require(b)
+	b.Require(ErrNotFound, hideTag, p.Project, p.Path, tag, s.now(), s.purgeAfter())
+	b.Exec(historyOfTag, p.Project, p.Path, tag, actor, s.now())
+	return s.deleted(s.DB.Run(ctx, b))
+}
+
+func (s *Store) deleted(err error) error {
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("delete: %w", err)
+	}
+	return err
+}

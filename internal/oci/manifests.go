@@ -1,0 +1,218 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berthregistry/berth/internal/oci/content"
+	"github.com/berthregistry/berth/internal/oci/digests"
+	"github.com/berthregistry/berth/internal/oci/manifest"
+	"github.com/berthregistry/berth/internal/oci/ocierr"
+	"github.com/berthregistry/berth/internal/oci/ocipath"
+)
+
+// maxTags is how many tags one PUT may set. The specification asks for 10 at least.
+const maxTags = 64
+
+// getManifest answers GET and HEAD by tag and by digest (end-3).
+func (h *Handler) getManifest(c *call) error {
+	if err := c.req.ReferenceError(c.r.Method); err != nil {
+		return err
+	}
+	withContent := c.r.Method == http.MethodGet
+	var m content.Manifest
+	var err error
+	if c.req.Tag != "" {
+		m, err = h.Content.ManifestByTag(c.ctx(), c.place(), c.req.Tag, withContent)
+	} else {
+		m, err = h.Content.ManifestByDigest(c.ctx(), c.place(), c.req.Digest, withContent)
+	}
+	if err != nil {
+		return manifestError(err)
+	}
+	writeManifest(c, m)
+	return nil
+}
+
+func writeManifest(c *call, m content.Manifest) {
+	header := c.w.Header()
+	header.Set(headerContentDigest, m.Digest.String())
+	header.Set("ETag", `"`+m.Digest.String()+`"`)
+	if matchesETag(c.r.Header.Get("If-None-Match"), m.Digest) {
+		c.w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	header.Set("Content-Type", m.MediaType)
+	header.Set("Content-Length", strconv.FormatInt(m.Size, 10))
+	c.w.WriteHeader(http.StatusOK)
+	if c.r.Method == http.MethodGet {
+		_, _ = c.w.Write(m.Content) // a client that has gone away needs no answer
+	}
+}
+
+// matchesETag tells whether If-None-Match names the digest, quoted as an entity tag or bare, as some clients send it.
+func matchesETag(header string, d digest.Digest) bool {
+	for _, tag := range strings.Split(header, ",") {
+		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
+		if tag == "*" || strings.Trim(tag, `"`) == d.String() {
+			return true
+		}
+	}
+	return false
+}
+
+func manifestError(err error) error {
+	if errors.Is(err, content.ErrNotFound) {
+		return ocierr.ManifestUnknown
+	}
+	return err
+}
+
+// putManifest stores a manifest under its digest and any number of tags (end-7a, end-7b).
+func (h *Handler) putManifest(c *call) error {
+	if err := c.req.ReferenceError(c.r.Method); err != nil {
+		return err
+	}
+	tags, err := putTags(c)
+	if err != nil {
+		return err
+	}
+	body, err := h.readManifest(c)
+	if err != nil {
+		return err
+	}
+	parsed, err := manifest.Parse(c.r.Header.Get("Content-Type"), body, digests.Of(c.req.Digest))
+	if err != nil {
+		return err
+	}
+	if c.req.Digest != "" && c.req.Digest != parsed.Digest {
+		return ocierr.DigestInvalid.With("the manifest has the digest %s", parsed.Digest)
+	}
+	if c.decision, err = h.Access.EnsureProject(c.ctx(), c.decision, c.repo); err != nil {
+		return err
+	}
+	if err := h.storeManifest(c, parsed, body, tags); err != nil {
+		return err
+	}
+	manifestCreated(c, parsed, tags)
+	return nil
+}
+
+// putTags collects the tag of the path and those of the query, each once.
+func putTags(c *call) ([]string, error) {
+	asked := c.r.URL.Query()["tag"]
+	if len(asked) > maxTags {
+		known := ocierr.ManifestInvalid.With("at most %d tags in one request", maxTags)
+		known.Status = http.StatusRequestURITooLong
+		return nil, known
+	}
+	tags := []string{}
+	if c.req.Tag != "" {
+		tags = append(tags, c.req.Tag)
+	}
+	seen := map[string]bool{c.req.Tag: true}
+	for _, tag := range asked {
+		if !ocipath.ValidTag(tag) {
+			return nil, ocierr.ManifestInvalid.With("%.160q is not a legal tag", tag)
+		}
+		if !seen[tag] {
+			seen[tag] = true
+			tags = append(tags, tag)
+		}
+	}
+	return tags, nil
+}
+
+func (h *Handler) readManifest(c *call) ([]byte, error) {
+	tooLarge := ocierr.ManifestTooLarge.With("a manifest may have at most %d bytes", h.MaxManifestSize)
+	if c.r.ContentLength > h.MaxManifestSize {
+		return nil, tooLarge
+	}
+	body, err := io.ReadAll(io.LimitReader(c.r.Body, h.MaxManifestSize+1))
+	if err != nil {
+		return nil, ocierr.ManifestInvalid.With("the request body ended early").WithCause(err)
+	}
+	if int64(len(body)) > h.MaxManifestSize {
+		return nil, tooLarge
+	}
+	return body, nil
+}
+
+func (h *Handler) storeManifest(c *call, parsed manifest.Parsed, body []byte, tags []string) error {
+	err := h.Content.PutManifest(c.ctx(), c.place(), content.NewManifest{
+		Digest: parsed.Digest, MediaType: parsed.ContentType, Content: body,
+		ArtifactType: parsed.ArtifactType, Annotations: parsed.Annotations, Subject: parsed.Subject,
+		Blobs: digestsOf(parsed.Blobs), Children: digestsOf(parsed.Children),
+		Tags: tags, Actor: c.decision.Principal.String(),
+	}, c.decision.Guard)
+	var missing *content.MissingBlobsError
+	if errors.As(err, &missing) {
+		return ocierr.ManifestBlobUnknown.WithDetail(missingDetail(missing.Digests))
+	}
+	return err
+}
+
+// missingDetail names some of the blobs that are missing, in the form that clients know.
+func missingDetail(missing []digest.Digest) any {
+	type blob struct {
+		Digest digest.Digest `json:"digest"`
+	}
+	detail := []blob{}
+	for _, d := range missing[:min(len(missing), 16)] {
+		detail = append(detail, blob{d})
+	}
+	if len(detail) == 1 {
+		return detail[0]
+	}
+	return detail
+}
+
+func digestsOf(descriptors []manifest.Descriptor) []digest.Digest {
+	list := make([]digest.Digest, len(descriptors))
+	for i := range descriptors {
+		list[i] = descriptors[i].Digest
+	}
+	return list
+}
+
+func manifestCreated(c *call, parsed manifest.Parsed, tags []string) {
+	header := c.w.Header()
+	header.Set("Location", fmt.Sprintf("%s/manifests/%s", c.base(), parsed.Digest))
+	header.Set(headerContentDigest, parsed.Digest.String())
+	if parsed.Subject != "" {
+		header.Set(headerSubject, parsed.Subject.String())
+	}
+	if c.r.URL.Query().Has("tag") {
+		header.Set(headerTag, strings.Join(tags, ", "))
+	}
+	empty(c.w, http.StatusCreated)
+}
+
+// deleteManifest hides a manifest, or a tag alone (end-9).
+func (h *Handler) deleteManifest(c *call) error {
+	if err := c.req.ReferenceError(c.r.Method); err != nil {
+		return err
+	}
+	if c.decision.Project.ID == uuid.Nil {
+		return ocierr.ManifestUnknown
+	}
+	var err error
+	actor := c.decision.Principal.String()
+	if c.req.Tag != "" {
+		err = h.Content.DeleteTag(c.ctx(), c.place(), c.req.Tag, actor, c.decision.Guard)
+	} else {
+		err = h.Content.DeleteManifest(c.ctx(), c.place(), c.req.Digest, actor, c.decision.Guard)
+	}
+	if err != nil {
+		return manifestError(err)
+	}
+	empty(c.w, http.StatusAccepted)
+	return nil
+}

@@ -1,0 +1,236 @@
+// Package oci is the OCI plane: the Distribution API below /v2, in its version 1.1 and its development version.
+//
+// A request's path is parsed once into a typed request (package ocipath). A table indexed by its kind and the method
+// names the endpoint; the endpoint says which right it needs, package access decides, and the endpoint's function
+// answers or returns an error, which one writer turns into the OCI envelope (package ocierr). Bytes come in through
+// package uploads; what exists is asked of package content.
+package oci
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/berthregistry/berth/internal/oci/access"
+	"github.com/berthregistry/berth/internal/oci/content"
+	"github.com/berthregistry/berth/internal/oci/ocierr"
+	"github.com/berthregistry/berth/internal/oci/ocipath"
+	"github.com/berthregistry/berth/internal/oci/uploads"
+	"github.com/berthregistry/berth/internal/rbac"
+	"github.com/berthregistry/berth/internal/storage"
+	"github.com/berthregistry/berth/internal/telemetry/reqlog"
+)
+
+// Config holds what a Handler needs. All fields are required unless they say otherwise.
+type Config struct {
+	Access  *access.Access
+	Content *content.Store
+	Uploads *uploads.Service
+	Store   storage.Store
+	// MaxManifestSize is the largest manifest, in bytes.
+	MaxManifestSize int64
+	// TagsPage is the most tags, or repositories of the catalog, in one answer.
+	TagsPage int
+	// ReferrersPage is the most descriptors in one answer of the referrers API.
+	ReferrersPage int
+	// Redirect answers blob GETs with a presigned URL where one object holds the blob and the store can presign.
+	Redirect bool
+}
+
+// Handler serves /v2.
+type Handler struct{ Config }
+
+// New makes a Handler.
+func New(cfg Config) *Handler { return &Handler{Config: cfg} }
+
+// Mount adds the routes of the plane: one catch-all, because repository names hold slashes.
+func (h *Handler) Mount(r gin.IRouter) {
+	serve := func(c *gin.Context) { h.ServeHTTP(c.Writer, c.Request) }
+	r.Any("/v2", serve)
+	r.Any("/v2/*path", serve)
+}
+
+// Drain makes uploads keep what they have received and answer 503.
+func (h *Handler) Drain() { h.Uploads.Drain() }
+
+// call is one request on its way through the plane.
+type call struct {
+	w        http.ResponseWriter
+	r        *http.Request
+	req      ocipath.Request
+	repo     access.Repo
+	id       access.Identity
+	decision access.Decision
+}
+
+func (c *call) ctx() context.Context { return c.r.Context() }
+
+// place is the repository that the request names. Its project is uuid.Nil while that does not exist.
+func (c *call) place() content.Place {
+	return content.Place{Project: c.decision.Project.ID, Path: c.req.Path}
+}
+
+// endpoint is one cell of the table.
+type endpoint struct {
+	name string // for logs, as the metrics will name it
+	// actions are the rights of which any one suffices; the first names the challenge's scope. None: the endpoint
+	// decides by itself.
+	actions []rbac.Action
+	serve   func(*Handler, *call) error
+}
+
+type methods map[string]endpoint
+
+var (
+	pull   = []rbac.Action{rbac.Pull}
+	exists = []rbac.Action{rbac.Pull, rbac.Push} // pushing includes asking what is there already
+	push   = []rbac.Action{rbac.Push}
+	remove = []rbac.Action{rbac.Delete}
+)
+
+var endpoints = map[ocipath.Kind]methods{
+	ocipath.KindPing: {
+		http.MethodGet:  {"v2.check", nil, (*Handler).ping},
+		http.MethodHead: {"v2.check", nil, (*Handler).ping},
+	},
+	ocipath.KindCatalog: {
+		http.MethodGet: {"catalog.list", nil, (*Handler).catalog},
+	},
+	ocipath.KindBlob: {
+		http.MethodHead:   {"blob.head", exists, (*Handler).headBlob},
+		http.MethodGet:    {"blob.get", pull, (*Handler).getBlob},
+		http.MethodDelete: {"blob.delete", remove, (*Handler).deleteBlob},
+	},
+	ocipath.KindUploads: {
+		http.MethodPost: {"blob.upload.start", nil, (*Handler).startUpload},
+	},
+	ocipath.KindUpload: {
+		http.MethodGet:    {"blob.upload.status", push, (*Handler).uploadStatus},
+		http.MethodPatch:  {"blob.upload.chunk", push, (*Handler).appendUpload},
+		http.MethodPut:    {"blob.upload.complete", push, (*Handler).finishUpload},
+		http.MethodDelete: {"blob.upload.cancel", push, (*Handler).cancelUpload},
+	},
+	ocipath.KindManifest: {
+		http.MethodHead:   {"manifest.head", exists, (*Handler).getManifest},
+		http.MethodGet:    {"manifest.get", pull, (*Handler).getManifest},
+		http.MethodPut:    {"manifest.put", push, (*Handler).putManifest},
+		http.MethodDelete: {"manifest.delete", remove, (*Handler).deleteManifest},
+	},
+	ocipath.KindTags: {
+		http.MethodGet: {"tags.list", pull, (*Handler).listTags},
+	},
+	ocipath.KindReferrers: {
+		http.MethodGet: {"referrers.get", pull, (*Handler).listReferrers},
+	},
+}
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Docker-Distribution-Api-Version", "registry/2.0")
+	header.Set("X-Content-Type-Options", "nosniff")
+	c := &call{w: w, r: r}
+	if err := h.route(c); err != nil {
+		h.fail(c, err)
+	}
+}
+
+// route parses the path, finds the endpoint and runs it for those who may.
+func (h *Handler) route(c *call) error {
+	req, err := ocipath.Parse(c.r.URL.EscapedPath())
+	if err != nil {
+		return err
+	}
+	c.req, c.repo = req, access.Repo{Segment: req.Segment, Path: req.Path}
+	table := endpoints[req.Kind]
+	e, ok := table[c.r.Method]
+	if !ok {
+		return ocierr.Unsupported.With("%s is not a method of this endpoint", c.r.Method).WithHeader("Allow", table.allow())
+	}
+	reqlog.Set(c.ctx(), reqlog.Route, e.name)
+	if err := h.authenticate(c, e); err != nil {
+		return err
+	}
+	if err := h.authorize(c, e); err != nil {
+		return err
+	}
+	return e.serve(h, c)
+}
+
+func (m methods) allow() string {
+	allow := ""
+	for _, method := range []string{
+		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodPut, http.MethodDelete,
+	} {
+		if _, ok := m[method]; !ok {
+			continue
+		}
+		if allow != "" {
+			allow += ", "
+		}
+		allow += method
+	}
+	return allow
+}
+
+func (h *Handler) authenticate(c *call, e endpoint) (err error) {
+	c.id, err = h.Access.Authenticate(c.r, h.need(c, e)...)
+	if err == nil {
+		reqlog.Set(c.ctx(), reqlog.Principal, c.id.Credential.Principal.String())
+	}
+	return err
+}
+
+// need is what a challenge asks for when the credential itself is refused.
+func (h *Handler) need(c *call, e endpoint) []access.Scope {
+	switch {
+	case c.req.Kind == ocipath.KindCatalog:
+		return []access.Scope{access.CatalogScope()}
+	case c.req.Kind == ocipath.KindUploads:
+		return mountScopes(c)
+	case len(e.actions) > 0:
+		return []access.Scope{access.RepositoryScope(c.repo, e.actions[0])}
+	}
+	return nil
+}
+
+// authorize decides about endpoints that state their rights. Content named by its digest may be open to more callers
+// than content named by a tag.
+func (h *Handler) authorize(c *call, e endpoint) (err error) {
+	if len(e.actions) == 0 {
+		return nil
+	}
+	if c.req.Digest != "" && c.req.Kind != ocipath.KindReferrers {
+		c.decision, err = h.Access.AuthorizeByDigest(c.ctx(), c.id, c.repo, e.actions...)
+	} else {
+		c.decision, err = h.Access.Authorize(c.ctx(), c.id, c.repo, e.actions...)
+	}
+	return err
+}
+
+// fail answers with an error. What the client is not told goes to the log.
+func (h *Handler) fail(c *call, err error) {
+	err = c.decision.Guard.Translate(err)
+	var progress *uploads.Error
+	if errors.As(err, &progress) {
+		c.uploadProgress(progress.Progress)
+	}
+	if uploads.IsBodyCut(err) {
+		err = ocierr.BlobUploadInvalid.With("the request body ended early").WithCause(err)
+	}
+	known := ocierr.From(err)
+	if known.Status >= http.StatusInternalServerError {
+		reqlog.Fail(c.ctx(), err)
+	}
+	ocierr.Write(c.w, c.r, known)
+}
+
+func (h *Handler) ping(c *call) error {
+	if err := h.Access.Ping(c.id); err != nil {
+		return err
+	}
+	writeJSON(c.w, "application/json", []byte("{}"))
+	return nil
+}

@@ -1,0 +1,247 @@
+package uploads
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/oci/content"
+	"github.com/berthregistry/berth/internal/oci/digests"
+	"github.com/berthregistry/berth/internal/oci/ocierr"
+)
+
+// Finish names a session's content, after adding a last body to it where there is one (PUT, end-6). When it returns
+// nil, the blob is durable and visible in the repository. Repeating it after success succeeds while the blob is
+// visible.
+//
+// Errors are those of Append, and DIGEST_INVALID when the content has another digest: the session then ends and its
+// bytes are released.
+func (s *Service) Finish(ctx context.Context, t Target, ref Ref, body Body, want digest.Digest) error {
+	err := s.write(ctx, t, ref, body, func(w *writer, sess *session) error {
+		if sess.status == statusFinished {
+			return s.finishAgain(ctx, sess, t, body, want)
+		}
+		if err := sess.requireOpen(); err != nil {
+			return err
+		}
+		r, err := s.finisher(ctx, w, t, sess, body)
+		if err != nil {
+			return err
+		}
+		err = r.finish(want, false)
+		if err != nil && sess.status == statusFinished {
+			return s.finishAgain(ctx, sess, t, Body{Reader: http.NoBody}, want) // the same PUT won on another replica
+		}
+		return err
+	})
+	return s.explain(ctx, err)
+}
+
+// Monolithic uploads a whole blob in one request (POST with digest, end-4b).
+func (s *Service) Monolithic(ctx context.Context, t Target, body Body, want digest.Digest) error {
+	id, err := newID()
+	if err != nil {
+		return err
+	}
+	sess := newSession(t, id, digests.Of(want))
+	w, _, err := s.writers.begin(ctx, id, body.Interrupt)
+	if err != nil {
+		return outcome(sess, err)
+	}
+	defer s.writers.end(id, w)
+	r, err := s.receiver(ctx, w, t, sess, body)
+	if err != nil {
+		return err
+	}
+	return outcome(sess, r.finish(want, true))
+}
+
+// finisher is the receiver of a PUT. An empty body never goes back: it names what is committed, wherever its Location
+// points to.
+func (s *Service) finisher(ctx context.Context, w *writer, t Target, sess *session, body Body) (*receiver, error) {
+	empty := body.Length == 0
+	if body.Length < 0 {
+		var err error
+		if empty, err = peekEmpty(&body); err != nil {
+			return nil, errBodyCut{err}
+		}
+	}
+	if empty {
+		body.Start, body.RangeLength = sess.committed.offset, -1
+	}
+	return s.receiver(ctx, w, t, sess, body)
+}
+
+// peekEmpty tells whether a body of unknown length has no byte, and puts the one that it has read back.
+func peekEmpty(body *Body) (bool, error) {
+	var first [1]byte
+	_, err := io.ReadFull(body.Reader, first[:])
+	if errors.Is(err, io.EOF) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	body.Reader = io.MultiReader(&oneByte{first[0], false}, body.Reader)
+	return false, nil
+}
+
+// oneByte is a reader of a single byte.
+type oneByte struct {
+	b    byte
+	done bool
+}
+
+func (o *oneByte) Read(p []byte) (int, error) {
+	if o.done {
+		return 0, io.EOF
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	p[0], o.done = o.b, true
+	return 1, nil
+}
+
+// finish receives the last body, checks the digest and names the content.
+func (r *receiver) finish(want digest.Digest, ephemeral bool) error {
+	last, err := r.run()
+	if err != nil {
+		return err
+	}
+	got, err := r.digestAs(digests.Of(want), last)
+	if err != nil {
+		return err
+	}
+	if got != want {
+		return r.refuse(want, last, ephemeral)
+	}
+	ctx := r.writer.ctx
+	return r.place(last, func(c change) error {
+		if last == nil {
+			c.base, c.committed = r.sess.base, mark{offset: r.hasher.Offset()}
+		}
+		c.status, c.digest = statusFinished, want
+		return r.s.finish(ctx, r.sess, r.target, c, ephemeral)
+	}, false)
+}
+
+// digestAs is the digest of the session's content and the last chunk. For an algorithm other than the session's the
+// content is read again, once.
+func (r *receiver) digestAs(algorithm digests.Algo, last *chunk) (digest.Digest, error) {
+	if algorithm == r.sess.algorithm {
+		return r.hasher.Digest(), nil
+	}
+	h := digests.New(algorithm)
+	end := r.hasher.Offset()
+	if last != nil {
+		end = last.start
+	}
+	if err := r.s.reread(r.writer.ctx, r.sess, end, last, h); err != nil {
+		return "", err
+	}
+	return h.Digest(), nil
+}
+
+// refuse ends the session of content with another digest than the client says. A monolithic POST left at most an
+// object without a row.
+func (r *receiver) refuse(want digest.Digest, last *chunk, ephemeral bool) error {
+	refusal := ocierr.DigestInvalid.With("the content does not have the digest %s", want)
+	if ephemeral {
+		return r.s.doom(r.writer.ctx, last, refusal)
+	}
+	err := r.s.end(r.writer.ctx, r.sess, r.target, last)
+	if err != nil && !errors.Is(err, errStale) {
+		return err
+	}
+	return refusal
+}
+
+// doom releases a stored chunk that will have no row, and returns then.
+func (s *Service) doom(ctx context.Context, last *chunk, then error) error {
+	if last == nil {
+		return then
+	}
+	b := &database.Batch{}
+	b.Exec(doomObject, last.key, last.size, s.doomAt())
+	if err := s.DB.Run(ctx, b); err != nil {
+		s.Logger.Warn("release chunk", "error", err) // the sweep of its day finds it
+	}
+	return then
+}
+
+// finishAgain answers a repeated PUT. The body is read to its end: a client that is still sending would otherwise
+// see a broken connection instead of the answer.
+func (s *Service) finishAgain(ctx context.Context, sess *session, t Target, body Body, want digest.Digest) error {
+	if sess.digest != want {
+		return ocierr.BlobUploadUnknown.With("the upload session has ended")
+	}
+	if _, err := io.Copy(io.Discard, body.Reader); err != nil {
+		return errBodyCut{err}
+	}
+	kept, err := content.Keep(ctx, s.DB, t.Project, t.Path, want, s.keepUntil())
+	if err != nil {
+		return err
+	}
+	if !kept {
+		return ocierr.BlobUploadUnknown.With("the upload session has ended")
+	}
+	return nil
+}
+
+var listChunks = database.SQL(`
+	SELECT start, size, object_key FROM chunks WHERE owner_id = $1 AND start < $2 ORDER BY start`)
+
+// reread writes the session's committed content up to an offset to w, then that of the last chunk.
+func (s *Service) reread(ctx context.Context, sess *session, end int64, last *chunk, w io.Writer) error {
+	chunks, err := s.chunksBefore(ctx, sess, end)
+	if err != nil {
+		return err
+	}
+	if last != nil {
+		chunks = append(chunks, *last)
+	}
+	for _, c := range chunks {
+		if err := s.copyChunk(ctx, c, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) chunksBefore(ctx context.Context, sess *session, end int64) ([]chunk, error) {
+	rows, err := s.DB.Query(ctx, listChunks, sess.id, end)
+	if err != nil {
+		return nil, fmt.Errorf("list chunks: %w", err)
+	}
+	defer rows.Close()
+	var chunks []chunk
+	for rows.Next() {
+		var c chunk
+		if err := rows.Scan(&c.start, &c.size, &c.key); err != nil {
+			return nil, fmt.Errorf("list chunks: %w", err)
+		}
+		chunks = append(chunks, c)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list chunks: %w", err)
+	}
+	return chunks, nil
+}
+
+func (s *Service) copyChunk(ctx context.Context, c chunk, w io.Writer) error {
+	r, err := s.Store.Open(ctx, c.key, 0, c.size)
+	if err != nil {
+		return fmt.Errorf("read chunk: %w", err)
+	}
+	defer func() { _ = r.Close() }()
+	if _, err := io.Copy(w, r); err != nil {
+		return fmt.Errorf("read chunk: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package uploads
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Reasons for which a writer is stopped from outside.
+var (
+	// errSuperseded stops a request because another one for the same session came after it.
+	errSuperseded = errors.New("another request for this upload session took over")
+	// errDraining stops a request because the process is going down: what it received is kept.
+	errDraining = errors.New("the server is shutting down")
+)
+
+// interruptInterval is how often a writer that should stop is interrupted again: a read deadline that it sets itself
+// at the same moment could undo one interruption.
+const interruptInterval = 100 * time.Millisecond
+
+// writers knows the requests of this replica that are writing to a session, one at most for each session.
+type writers struct {
+	mu       sync.Mutex
+	byID     map[uuid.UUID]*writer
+	draining bool
+}
+
+// writer is one request that writes to a session.
+type writer struct {
+	ctx       context.Context
+	cancel    context.CancelCauseFunc
+	interrupt func()
+	done      chan struct{}
+	fence     int64 // of its last commit; read by the next writer once done is closed
+}
+
+func newWriters() writers {
+	return writers{byID: make(map[uuid.UUID]*writer)}
+}
+
+// begin makes the caller the session's only writer on this replica: it stops the one before and waits until that has
+// ended. The writer's context ends when the caller is stopped in turn, not when the client goes away; end must be
+// called. inherited is the fence of the last commit of the writer that was stopped: a lease under it is free to take.
+func (ws *writers) begin(ctx context.Context, id uuid.UUID, interrupt func()) (w *writer, inherited int64, err error) {
+	wctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	w = &writer{ctx: wctx, cancel: cancel, interrupt: interrupt, done: make(chan struct{})}
+	for {
+		previous, err := ws.register(id, w)
+		if err != nil {
+			cancel(err)
+			return nil, 0, err
+		}
+		if previous == nil {
+			return w, inherited, nil
+		}
+		if err := previous.stop(ctx, errSuperseded); err != nil {
+			cancel(err)
+			return nil, 0, err
+		}
+		inherited = previous.fence
+	}
+}
+
+// register enters w unless another writer is there, which it returns.
+func (ws *writers) register(id uuid.UUID, w *writer) (*writer, error) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.draining {
+		return nil, errDraining
+	}
+	if previous := ws.byID[id]; previous != nil {
+		return previous, nil
+	}
+	ws.byID[id] = w
+	return nil, nil
+}
+
+func (ws *writers) isDraining() bool {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	return ws.draining
+}
+
+// end lets the next writer in.
+func (ws *writers) end(id uuid.UUID, w *writer) {
+	ws.mu.Lock()
+	delete(ws.byID, id)
+	ws.mu.Unlock()
+	w.cancel(nil)
+	close(w.done)
+}
+
+// abandon ends w because its client has gone.
+func (w *writer) abandon(cause error) { w.cancel(cause) }
+
+// stop ends w for a reason and waits for it, or for ctx.
+func (w *writer) stop(ctx context.Context, reason error) error {
+	w.cancel(reason)
+	ticker := time.NewTicker(interruptInterval)
+	defer ticker.Stop()
+	for {
+		w.interrupt()
+		select {
+		case <-w.done:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-ticker.C:
+		}
+	}
+}
+
+// Drain makes every request that is writing keep what it received as a chunk and answer 503, and refuses new ones
+// likewise. It returns at once.
+func (s *Service) Drain() {
+	ws := &s.writers
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.draining {
+		return
+	}
+	ws.draining = true
+	for _, w := range ws.byID {
+		go w.interruptUntilDone()
+	}
+}
+
+// interruptUntilDone wakes w from blocked reads until it has ended, without cancelling its storage and database calls.
+func (w *writer) interruptUntilDone() {
+	ticker := time.NewTicker(interruptInterval)
+	defer ticker.Stop()
+	for {
+		w.interrupt()
+		select {
+		case <-w.done:
+			return
+		case <-ticker.C:
+		}
+	}
+}
