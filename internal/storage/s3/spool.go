@@ -1,0 +1,233 @@
+package s3
+
+import (
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/berthregistry/berth/internal/storage"
+)
+
+const (
+	// blockSize is the unit of spool memory. Nearly all small objects fit into one.
+	blockSize = 128 << 10
+	// maxBlocks is the most that one spool takes; what exceeds it goes to disk, where the page cache takes it.
+	maxBlocks = 8
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// SpoolStats tells what the spools of a store hold.
+type SpoolStats struct {
+	// Spools is the number of objects being written.
+	Spools int64
+	// MemoryBytes is the memory that they occupy.
+	MemoryBytes int64
+	// DiskBytes is the disk space that they occupy.
+	DiskBytes int64
+}
+
+type block [blockSize]byte
+
+// spools accounts for all spools of a store. Nothing here ever waits.
+type spools struct {
+	dir       string
+	maxMemory int64
+	maxDisk   int64
+	open      atomic.Int64
+	memory    atomic.Int64
+	disk      atomic.Int64
+	free      sync.Pool
+}
+
+func newSpools(o Options) (*spools, error) {
+	info, err := os.Stat(o.SpoolDir)
+	if err != nil {
+		return nil, fmt.Errorf("s3: spool folder: %w: %w", storage.ErrInvalid, err)
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("s3: spool folder: %w: %s is no folder", storage.ErrInvalid, o.SpoolDir)
+	}
+	return &spools{
+		dir: o.SpoolDir, maxMemory: o.UploadMemory, maxDisk: o.SpoolMax,
+		free: sync.Pool{New: func() any { return new(block) }},
+	}, nil
+}
+
+func (s *spools) stats() SpoolStats {
+	return SpoolStats{Spools: s.open.Load(), MemoryBytes: s.memory.Load(), DiskBytes: s.disk.Load()}
+}
+
+// take returns a block, or nil when there is none to spare. The second half of the memory is for first blocks only:
+// so large uploads, which go to disk sooner or later, do not drive the small ones there.
+func (s *spools) take(first bool) *block {
+	limit := s.maxMemory
+	if !first {
+		limit /= 2
+	}
+	if !reserve(&s.memory, blockSize, limit) {
+		return nil
+	}
+	b, _ := s.free.Get().(*block) // it holds nothing else
+	return b
+}
+
+func (s *spools) give(b *block) {
+	s.memory.Add(-blockSize)
+	s.free.Put(b)
+}
+
+// reserve adds n to used unless that would exceed limit.
+func reserve(used *atomic.Int64, n, limit int64) bool {
+	for {
+		now := used.Load()
+		if now+n > limit {
+			return false
+		}
+		if used.CompareAndSwap(now, now+n) {
+			return true
+		}
+	}
+}
+
+// spool holds the bytes of one object until they are sent: blocks of memory, and a file for what exceeds them.
+type spool struct {
+	owner *spools
+	crc   uint32
+
+	mu     sync.RWMutex // keeps late readers from blocks that belong to another spool already
+	blocks []*block
+	inMem  int64
+	file   *os.File
+	inFile int64
+	freed  bool
+}
+
+func (s *spools) newSpool() *spool {
+	s.open.Add(1)
+	return &spool{owner: s}
+}
+
+func (s *spool) size() int64 { return s.inMem + s.inFile }
+
+// Write implements io.Writer. It returns storage.ErrUnavailable when the disk, or the part of it that spools may use,
+// is full.
+func (s *spool) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for n < len(p) && s.file == nil {
+		room := s.room()
+		if room == nil {
+			if err := s.openFile(); err != nil {
+				return n, err
+			}
+			break
+		}
+		k := copy(room, p[n:])
+		s.sum(p[n : n+k])
+		s.inMem += int64(k)
+		n += k
+	}
+	if n == len(p) {
+		return n, nil
+	}
+	k, err := s.writeFile(p[n:])
+	return n + k, err
+}
+
+// room returns the free part of the last block, or of a new one, or nil.
+func (s *spool) room() []byte {
+	if used := s.inMem - int64(len(s.blocks)-1)*blockSize; len(s.blocks) > 0 && used < blockSize {
+		return s.blocks[len(s.blocks)-1][used:]
+	}
+	if len(s.blocks) == maxBlocks {
+		return nil
+	}
+	b := s.owner.take(len(s.blocks) == 0)
+	if b == nil {
+		return nil
+	}
+	s.blocks = append(s.blocks, b)
+	return b[:]
+}
+
+// openFile makes the temporary file, which has no name from the start and so vanishes with the process.
+func (s *spool) openFile() error {
+	f, err := os.CreateTemp(s.owner.dir, "berth-spool-*")
+	if err != nil {
+		return fmt.Errorf("s3: spool: %w: %w", storage.ErrUnavailable, err)
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		_ = f.Close()
+		return fmt.Errorf("s3: spool: %w: %w", storage.ErrUnavailable, err)
+	}
+	s.file = f
+	return nil
+}
+
+func (s *spool) writeFile(p []byte) (int, error) {
+	if !reserve(&s.owner.disk, int64(len(p)), s.owner.maxDisk) {
+		return 0, fmt.Errorf("s3: spool: %w: %d bytes of disk are in use", storage.ErrUnavailable, s.owner.disk.Load())
+	}
+	n, err := s.file.Write(p)
+	s.owner.disk.Add(int64(n - len(p)))
+	s.inFile += int64(n)
+	s.sum(p[:n])
+	if err != nil {
+		return n, fmt.Errorf("s3: spool: %w: %w", storage.ErrUnavailable, err)
+	}
+	return n, nil
+}
+
+func (s *spool) sum(p []byte) { s.crc = crc32.Update(s.crc, castagnoli, p) }
+
+// ReadAt implements io.ReaderAt.
+func (s *spool) ReadAt(p []byte, off int64) (int, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.freed {
+		return 0, os.ErrClosed
+	}
+	n := 0
+	for n < len(p) && off < s.inMem {
+		b := s.blocks[off/blockSize]
+		end := min(s.inMem-off/blockSize*blockSize, blockSize)
+		k := copy(p[n:], b[off%blockSize:end])
+		n += k
+		off += int64(k)
+	}
+	if n == len(p) {
+		return n, nil
+	}
+	if s.file == nil {
+		return n, io.EOF
+	}
+	k, err := s.file.ReadAt(p[n:], off-s.inMem)
+	return n + k, err
+}
+
+// reader returns all the bytes, seekable so that a request can be sent again.
+func (s *spool) reader() *io.SectionReader { return io.NewSectionReader(s, 0, s.size()) }
+
+// release gives everything back. It may be called repeatedly.
+func (s *spool) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.freed {
+		return
+	}
+	s.freed = true
+	for _, b := range s.blocks {
+		s.owner.give(b)
+	}
+	s.blocks = nil
+	if s.file != nil {
+		_ = s.file.Close() // what it held is not wanted any more
+	}
+	s.owner.disk.Add(-s.inFile)
+	s.owner.open.Add(-1)
+}
