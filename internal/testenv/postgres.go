@@ -1,0 +1,294 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// DatabaseURLVariable names a PostgreSQL server on which tests may create databases, instead of one of their own.
+const DatabaseURLVariable = "TEST_DATABASE_URL"
+
+var errNoPostgres = errors.New("the programs of a PostgreSQL server (initdb, postgres) are missing: install them, on " +
+	"Debian by 'apt-get install -y postgresql', or set " + DatabaseURLVariable)
+
+var sharedCluster = sync.OnceValues(func() (*cluster, error) {
+	c, _, err := newCluster(nil)
+	return c, err
+})
+
+// Postgres returns the URL of a fresh, empty database, which is dropped when the test ends, on a server that this
+// process starts once.
+func Postgres(tb testing.TB) string {
+	tb.Helper()
+	admin := os.Getenv(DatabaseURLVariable)
+	if admin == "" {
+		c, err := sharedCluster()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		admin = c.adminURL()
+	}
+	name, database := createDatabase(tb, admin)
+	tb.Cleanup(func() { dropDatabase(tb, admin, name) })
+	return database
+}
+
+// PostgresServer starts a PostgreSQL server of the test's own. Settings such as "fsync=on" or "max_connections=20"
+// override those of a throwaway server.
+func PostgresServer(tb testing.TB, settings ...string) *Server {
+	tb.Helper()
+	c, proc, err := newCluster(settings)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return newServer(tb, c, proc)
+}
+
+// cluster is a PostgreSQL data folder and the server on it.
+type cluster struct {
+	dir       string
+	programs  string
+	user      *syscall.Credential
+	superuser string
+	settings  []string
+	port      int
+}
+
+func newCluster(settings []string) (*cluster, *process, error) {
+	c := &cluster{superuser: randomName("berth_")}
+	var err error
+	if c.programs, err = findPostgres(); err != nil {
+		return nil, nil, err
+	}
+	if c.dir, err = host.folder("postgres-"); err != nil {
+		return nil, nil, err
+	}
+	if c.user, err = unprivileged(); err != nil {
+		return nil, nil, err
+	}
+	if c.user != nil {
+		if err := os.Chown(c.dir, int(c.user.Uid), int(c.user.Gid)); err != nil {
+			return nil, nil, fmt.Errorf("hand the data folder to the server's user: %w", err)
+		}
+	}
+	if err := c.initialise(); err != nil {
+		return nil, nil, err
+	}
+	c.settings = slices.Concat([]string{
+		"listen_addresses=127.0.0.1",
+		"unix_socket_directories=" + c.dir,
+		"max_connections=200",
+		"fsync=off",
+		"full_page_writes=off",
+	}, settings)
+	proc, port, err := startOnFreePort(c.start)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.port = port
+	return c, proc, nil
+}
+
+// initialise makes the data folder. Anybody on this machine who reaches the port may log in, but only under the
+// random name of the superuser, so a server that another process started on the port is never taken for this one.
+// Text sorts by the rules of a language, as on a server out of the box, not by bytes: a query that relies on the order
+// of bytes without saying so fails here.
+func (c *cluster) initialise() error {
+	args := []string{
+		"--pgdata=" + c.data(), "--username=" + c.superuser, "--auth=trust",
+		"--no-sync", "--no-instructions", "--encoding=UTF8", "--locale=C",
+	}
+	if version, err := c.version(); err != nil {
+		return err
+	} else if version >= 15 { // the first to take ICU for a whole cluster
+		args = append(args, "--locale-provider=icu", "--icu-locale=und")
+	}
+	if out, err := c.program("initdb", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// version returns the major version of the programs.
+func (c *cluster) version() (int, error) {
+	out, err := c.program("postgres", "--version").Output()
+	if err != nil {
+		return 0, fmt.Errorf("ask PostgreSQL for its version: %w", err)
+	}
+	_, version, _ := strings.Cut(string(out), "(PostgreSQL) ")
+	digits := version[:len(version)-len(strings.TrimLeft(version, "0123456789"))]
+	major, err := strconv.Atoi(digits)
+	if err != nil {
+		return 0, fmt.Errorf("read the version of PostgreSQL from %q: %w", out, err)
+	}
+	return major, nil
+}
+
+// program runs one of PostgreSQL's programs, which refuse to run as root.
+func (c *cluster) program(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(c.programs, name), args...) //nolint:gosec,noctx // found on this machine; short
+	cmd.Dir, cmd.Env = c.dir, c.environment()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.user}
+	return cmd
+}
+
+// environment leaves out the PG variables of whoever runs the tests.
+func (c *cluster) environment() []string {
+	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir, "LC_ALL=C", "TZ=UTC"}
+}
+
+func (c *cluster) data() string { return filepath.Join(c.dir, "data") }
+
+// log stands beside the folder, which belongs to the server's user.
+func (c *cluster) log() string { return c.dir + ".log" }
+
+func (c *cluster) files() []string { return []string{c.dir, c.log()} }
+
+func (c *cluster) launch() (*process, error) { return c.start(c.port) }
+
+func (c *cluster) start(port int) (*process, error) {
+	args := []string{"-D", c.data(), "-p", strconv.Itoa(port)}
+	for _, setting := range c.settings {
+		args = append(args, "-c", setting)
+	}
+	proc, err := command{
+		path: filepath.Join(c.programs, "postgres"),
+		args: args,
+		env:  c.environment(),
+		dir:  c.dir,
+		log:  c.log(),
+		user: c.user,
+		quit: syscall.SIGQUIT, // the immediate shutdown, which takes its shared memory along
+	}.start("PostgreSQL")
+	if err != nil {
+		return nil, err
+	}
+	admin := c.urlOn(port)
+	err = proc.ready(func(ctx context.Context) error {
+		conn, err := pgx.Connect(ctx, admin)
+		if err != nil {
+			return err
+		}
+		return conn.Close(ctx)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return proc, nil
+}
+
+func (c *cluster) adminURL() string { return c.urlOn(c.port) }
+
+func (c *cluster) urlOn(port int) string {
+	return fmt.Sprintf("postgres://%s@%s/postgres?sslmode=disable", c.superuser, address(port))
+}
+
+func (c *cluster) fresh(tb testing.TB) string {
+	tb.Helper()
+	_, database := createDatabase(tb, c.adminURL())
+	return database
+}
+
+// createDatabase makes a database and returns its name and its URL.
+func createDatabase(tb testing.TB, admin string) (name, database string) {
+	tb.Helper()
+	u, err := url.Parse(admin)
+	if err != nil {
+		tb.Fatalf("%s is no URL: %v", DatabaseURLVariable, err)
+	}
+	name = randomName("berth_test_")
+	if err := execute(tb.Context(), admin, "CREATE DATABASE "+name); err != nil {
+		tb.Fatalf("create a database: %v", err)
+	}
+	u.Path = "/" + name
+	return name, u.String()
+}
+
+// dropDatabase also ends the connections that the test left open.
+func dropDatabase(tb testing.TB, admin, name string) {
+	tb.Helper()
+	if err := execute(context.WithoutCancel(tb.Context()), admin, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+		tb.Errorf("drop the database: %v", err)
+	}
+}
+
+func execute(ctx context.Context, admin, statement string) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, admin)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, statement)
+	return errors.Join(err, conn.Close(ctx))
+}
+
+// findPostgres returns the folder of the server's programs: that of the search path, else the newest of Debian's,
+// which keeps them off the path.
+func findPostgres() (string, error) {
+	if path, err := exec.LookPath("initdb"); err == nil {
+		if resolved, err := filepath.EvalSymlinks(path); err == nil && isServer(filepath.Dir(resolved)) {
+			return filepath.Dir(resolved), nil
+		}
+	}
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin")
+	if err != nil {
+		return "", fmt.Errorf("look for PostgreSQL: %w", err)
+	}
+	newest, dir := 0, ""
+	for _, candidate := range found {
+		version, err := strconv.Atoi(filepath.Base(filepath.Dir(candidate)))
+		if err == nil && version > newest && isServer(candidate) {
+			newest, dir = version, candidate
+		}
+	}
+	if dir == "" {
+		return "", errNoPostgres
+	}
+	return dir, nil
+}
+
+func isServer(dir string) bool {
+	for _, program := range []string{"initdb", "postgres"} {
+		if _, err := exec.LookPath(filepath.Join(dir, program)); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// unprivileged returns the user to run PostgreSQL as where the tests run as root, which it refuses, else nil.
+func unprivileged() (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil //nolint:nilnil // no credential is the answer
+	}
+	account, err := user.Lookup("postgres")
+	if err != nil {
+		if account, err = user.Lookup("nobody"); err != nil {
+			return nil, fmt.Errorf("find a user to run PostgreSQL as: %w", err)
+		}
+	}
+	uid, err := strconv.ParseUint(account.Uid, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("read the ID of user %s: %w", account.Username, err)
+	}
+	gid, err := strconv.ParseUint(account.Gid, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("read the group of user %s: %w", account.Username, err)
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}
