@@ -1,0 +1,107 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"gorm.io/gorm"
+)
+
+// sqlite is the engine over one file: a pool of readers, and one writer with group commit.
+type sqlite struct {
+	readers *sql.DB
+	writer  *sql.DB // of one connection
+	// slots bounds the reads under way to the readers there are, so that waiting for one honours the context while the
+	// read itself needs none.
+	slots     chan struct{}
+	preparing sync.RWMutex
+	prepared  map[*texts]*sql.Stmt // of the readers
+	group     *group
+	exchanges atomic.Int64
+	committed atomic.Int64
+}
+
+// pragmas of all connections. FULL because a commit is to survive a power cut.
+var pragmas = []string{
+	"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "mmap_size(1073741824)",
+	"temp_store(MEMORY)", "wal_autocheckpoint(2000)", "journal_size_limit(67108864)",
+}
+
+func openSQLite(ctx context.Context, path string) (*sqlite, error) {
+	if err := createFile(path); err != nil {
+		return nil, err
+	}
+	readers := max(4, 2*runtime.NumCPU())
+	s := &sqlite{slots: make(chan struct{}, readers), prepared: make(map[*texts]*sql.Stmt)}
+	var err error
+	if s.writer, err = openFile(path, 1, "immediate", "cache_size(-32768)"); err != nil {
+		return nil, err
+	}
+	if s.readers, err = openFile(path, readers, "deferred", "cache_size(-8192)", "query_only(1)"); err != nil {
+		return nil, errors.Join(err, s.writer.Close())
+	}
+	// The writer comes first: it turns a new file to WAL, which readers must find.
+	if err := s.writer.PingContext(ctx); err != nil {
+		return nil, errors.Join(sqliteError(err), s.writer.Close(), s.readers.Close())
+	}
+	s.group = startGroup(s) //nolint:contextcheck // it works until the database is closed
+	return s, nil
+}
+
+// createFile makes the folder and the file so that nobody else can read them: signing keys are inside. SQLite gives
+// the files beside it the same mode.
+func createFile(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("make the database's folder: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("make the database file: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("make the database file: %w", err)
+	}
+	return nil
+}
+
+func openFile(path string, conns int, txlock string, more ...string) (*sql.DB, error) {
+	query := url.Values{"_txlock": {txlock}, "_pragma": append(append([]string(nil), pragmas...), more...)}
+	name := "file:" + strings.ReplaceAll((&url.URL{Path: path}).EscapedPath(), ":", "%3A") + "?" + query.Encode()
+	connector, err := newConnector(name)
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns)
+	return db, nil
+}
+
+func (s *sqlite) dialect() string               { return SQLite }
+func (s *sqlite) trips() int64                  { return s.exchanges.Load() }
+func (s *sqlite) commits() int64                { return s.committed.Load() }
+func (s *sqlite) gormDialector() gorm.Dialector { return newGormSQLite(s) }
+
+func (s *sqlite) close() error {
+	s.group.stop()
+	if err := errors.Join(s.readers.Close(), s.writer.Close()); err != nil {
+		return fmt.Errorf("close the database: %w", err)
+	}
+	return nil
+}
+
+var pingStatement = SQL("SELECT count(*) FROM sqlite_master")
+
+func (s *sqlite) ping(ctx context.Context) error {
+	var tables int64
+	return s.queryRow(ctx, pingStatement.texts, nil, []any{&tables})
+}
