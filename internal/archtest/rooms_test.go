@@ -37,11 +37,12 @@ var rooms = []room{
 	{path: "internal/oci", may: slices.Concat(domain, stores, []string{"internal/oci/*"})},
 	{path: "internal/oci/*", may: slices.Concat(domain, stores)},
 
-	{path: "internal/projects", may: []string{"internal/rbac", "internal/database", "internal/telemetry"}},
-	{path: "internal/auth", may: []string{"internal/rbac", "internal/database", "internal/telemetry"}},
+	{path: "internal/projects", may: []string{"internal/rbac", "internal/recent", "internal/database", "internal/telemetry"}},
+	{path: "internal/auth", may: []string{"internal/rbac", "internal/recent", "internal/database", "internal/telemetry"}},
 	{path: "internal/audit", may: []string{"internal/database", "internal/telemetry"}},
 	{path: "internal/ratelimit", may: []string{"internal/telemetry"}},
 	{path: "internal/rbac"},
+	{path: "internal/recent"},
 	{path: "internal/telemetry"},
 
 	{path: "internal/storage", may: []string{"internal/telemetry"}},

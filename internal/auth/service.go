@@ -1,0 +1,107 @@
+// Package auth answers who is asking: users and their passwords, registry tokens, and the bearer JWTs that are issued for
+// them. A JWT proves an identity and narrows it; what the credential behind it is worth is looked up each time, so that a
+// revocation is seen within the life of a cached answer.
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/recent"
+)
+
+// What can be wrong with a request. Errors of the database pass through unchanged in their chain, so none of these is
+// ever said because the database is down.
+var (
+	// ErrInvalidCredential: the secret or password is wrong, unknown, revoked or expired, or its owner is locked.
+	ErrInvalidCredential = errors.New("invalid credential")
+	// ErrInvalidToken: the bearer token is malformed, forged, expired or not meant for this server, or its credential
+	// is invalid by now.
+	ErrInvalidToken = errors.New("invalid bearer token")
+	// ErrExists: there is such a user or secret already.
+	ErrExists = errors.New("exists already")
+	// ErrNotFound: there is no such user, token or project.
+	ErrNotFound = errors.New("not found")
+	// ErrInvalidInput: an e-mail address, password, name or secret does not have the form that is asked for.
+	ErrInvalidInput = errors.New("invalid input")
+	// ErrUnknownKey: no signing key has this id, or it is out of use.
+	ErrUnknownKey = errors.New("unknown signing key")
+)
+
+// Defaults of Options.
+const (
+	DefaultTokenTTL    = 5 * time.Minute
+	DefaultCacheTTL    = 4 * time.Second
+	DefaultKeyLifetime = 30 * 24 * time.Hour
+)
+
+// cacheSize bounds each cache. An entry takes less than a kilobyte.
+const cacheSize = 10_000
+
+// Options configure a Service.
+type Options struct {
+	Clock       func() time.Time // default: time.Now
+	Issuer      string           // of bearer tokens; required
+	Service     string           // their audience; required
+	TokenTTL    time.Duration    // their life; default: DefaultTokenTTL
+	CacheTTL    time.Duration    // how long an answer of the database holds; default: DefaultCacheTTL
+	KeyLifetime time.Duration    // how long a key signs; default: DefaultKeyLifetime
+	Hashers     int              // passwords hashed at once, 64 MiB each; default: one per CPU, at most 4
+}
+
+// Service answers who is asking. It is safe for concurrent use; any number of replicas share one database.
+type Service struct {
+	db        *database.DB
+	opts      Options
+	now       func() time.Time
+	passwords *hasher
+	bySecret  *recent.Cache[secretHash, Credential]
+	byID      *recent.Cache[uuid.UUID, Credential]
+	verified  *recent.Cache[secretHash, verifiedToken]
+	signing   *recent.Cache[purpose, signingKey]
+	keys      *recent.Cache[keyName, signingKey]
+}
+
+// NewService makes a Service. It asks the database nothing. Errors: plain ones, for options that cannot work.
+func NewService(db *database.DB, opts Options) (*Service, error) {
+	if opts.Issuer == "" || opts.Service == "" {
+		return nil, errors.New("auth: an issuer and a service are required")
+	}
+	opts.setDefaults()
+	if opts.TokenTTL < time.Second {
+		return nil, fmt.Errorf("auth: a token life of %s is less than a second", opts.TokenTTL)
+	}
+	if opts.KeyLifetime < opts.CacheTTL {
+		return nil, fmt.Errorf("auth: a key life of %s is less than that of a cached answer", opts.KeyLifetime)
+	}
+	s := &Service{db: db, opts: opts, now: opts.Clock, passwords: newHasher(defaultArgon, opts.Hashers)}
+	return s, errors.Join(
+		makeCache(&s.bySecret, opts), makeCache(&s.byID, opts), makeCache(&s.verified, opts),
+		makeCache(&s.signing, opts), makeCache(&s.keys, opts),
+	)
+}
+
+func (o *Options) setDefaults() {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.TokenTTL == 0 {
+		o.TokenTTL = DefaultTokenTTL
+	}
+	if o.CacheTTL == 0 {
+		o.CacheTTL = DefaultCacheTTL
+	}
+	if o.KeyLifetime == 0 {
+		o.KeyLifetime = DefaultKeyLifetime
+	}
+}
+
+func makeCache[K comparable, V any](into **recent.Cache[K, V], opts Options) error {
+	cache, err := recent.New[K, V](cacheSize, opts.CacheTTL, opts.Clock)
+	*into = cache
+	return err
+}
