@@ -90,7 +90,10 @@ func load(opts Options) (*casbin.Enforcer, error) {
 		return nil, err
 	}
 	policy.AddFunction("enabled", func(args ...any) (any, error) { return opts.enabled(args) })
-	return policy, policy.BuildRoleLinks()
+	if err := policy.BuildRoleLinks(); err != nil {
+		return nil, err
+	}
+	return policy, nil
 }
 
 // policyRows reads the embedded policy without a Casbin adapter.

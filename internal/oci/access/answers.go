@@ -1,0 +1,47 @@
+package access
+
+import (
+	"strings"
+
+	"github.com/berthregistry/berth/internal/oci/ocierr"
+)
+
+const headerChallenge = "WWW-Authenticate"
+
+// Challenge returns the value of a WWW-Authenticate header that sends a client to the token endpoint, for all of the
+// scopes at once. Without scopes it asks for a token that only proves who the caller is.
+func (a *Access) Challenge(scopes ...string) string {
+	return a.challenge(strings.Join(scopes, " "), "", "")
+}
+
+func (a *Access) challenge(scope, code, description string) string {
+	return Challenge{
+		Scheme:           "Bearer",
+		Realm:            a.realm,
+		Service:          a.service,
+		Scope:            scope,
+		Error:            code,
+		ErrorDescription: description,
+	}.String()
+}
+
+// noToken answers a request without credentials, whether or not what it asks for exists.
+func (a *Access) noToken(need ...Scope) error {
+	return ocierr.Unauthorized.WithHeader(headerChallenge, a.Challenge(scopeStrings(need)...))
+}
+
+// invalidToken answers a credential that is no good. Which of the possible reasons it was is only logged.
+func (a *Access) invalidToken(cause error, need ...Scope) error {
+	const description = "the token is malformed, unknown, expired or revoked"
+	scope := strings.Join(scopeStrings(need), " ")
+	return ocierr.Unauthorized.With(description).WithCause(cause).
+		WithHeader(headerChallenge, a.challenge(scope, errorInvalidToken, description))
+}
+
+// insufficientScope asks for a token with a wider scope.
+func (a *Access) insufficientScope(need ...Scope) error {
+	const description = "the token does not allow this"
+	scope := strings.Join(scopeStrings(need), " ")
+	return ocierr.Unauthorized.With(description).
+		WithHeader(headerChallenge, a.challenge(scope, errorInsufficientScope, description))
+}

@@ -1,0 +1,101 @@
+package access
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/berthregistry/berth/internal/auth"
+	"github.com/berthregistry/berth/internal/oci/ocierr"
+)
+
+// TokenPath is where the token endpoint is mounted.
+const TokenPath = "/auth/token"
+
+// errService is for a token request that names another registry.
+var errService = errors.New("access: token request for another service")
+
+// tokenResponse is the answer of the token endpoint. Clients read token or access_token.
+type tokenResponse struct {
+	Token       string `json:"token"`
+	AccessToken string `json:"access_token"`
+	TokenType   string `json:"token_type"`
+	ExpiresIn   int64  `json:"expires_in"` // seconds
+	IssuedAt    string `json:"issued_at"`  // RFC 3339
+	Scope       string `json:"scope"`      // what was granted of what was asked
+}
+
+// Mount adds the token endpoint to a router: GET as in the token protocol, POST as in its OAuth 2.0 variant.
+func (a *Access) Mount(r gin.IRouter) {
+	r.Any(TokenPath, func(c *gin.Context) { a.serveToken(c.Writer, c.Request) })
+}
+
+func (a *Access) serveToken(w http.ResponseWriter, r *http.Request) {
+	switch r.Method {
+	case http.MethodGet:
+		a.getToken(w, r)
+	case http.MethodPost:
+		a.postToken(w, r)
+	default:
+		ocierr.Write(w, r, ocierr.Unsupported.WithHeader("Allow", "GET, POST"))
+	}
+}
+
+// issue makes a token that carries as much of the scopes as the policy allows now.
+func (a *Access) issue(ctx context.Context, credential auth.Credential, service string, scopes []string) (tokenResponse, error) {
+	if service != "" && service != a.service {
+		return tokenResponse{}, errService
+	}
+	asked, err := ParseScopes(scopes...)
+	if err != nil {
+		return tokenResponse{}, err
+	}
+	granted, err := a.grant(ctx, credential, asked)
+	if err != nil {
+		return tokenResponse{}, err
+	}
+	raw, issued, expires, err := a.auth.IssueJWT(ctx, credential, accessOf(granted))
+	if errors.Is(err, auth.ErrInvalidInput) {
+		return tokenResponse{}, ErrScopeLimit
+	}
+	if err != nil {
+		return tokenResponse{}, err
+	}
+	return tokenResponse{
+		Token:       raw,
+		AccessToken: raw,
+		TokenType:   "Bearer",
+		ExpiresIn:   int64(expires.Sub(issued) / time.Second),
+		IssuedAt:    issued.UTC().Format(time.RFC3339),
+		Scope:       strings.Join(scopeStrings(granted), " "),
+	}, nil
+}
+
+func accessOf(scopes []Scope) []auth.Access {
+	access := make([]auth.Access, len(scopes))
+	for i, scope := range scopes {
+		access[i] = auth.Access(scope)
+	}
+	return access
+}
+
+// writeJSON answers with something secret, or with an error about it.
+func writeJSON(w http.ResponseWriter, status int, value any) {
+	body, err := json.Marshal(value)
+	if err != nil { // the values are structs of strings and numbers
+		status, body = http.StatusInternalServerError, nil
+	}
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the client may be gone
+}
