@@ -22,8 +22,9 @@ import (
 )
 
 const (
-	// MaxSize bounds a manifest in bytes: the 4 MiB that clients may count on
-	// (OCI Distribution Specification, section "Pushing Manifests").
+	// MaxSize is the manifest size in bytes that clients may count on, 4 MiB
+	// (OCI Distribution Specification, section "Pushing Manifests"). The limit
+	// in force is a setting, and that of who reads the body.
 	MaxSize = 4 << 20
 
 	// MaxDescriptors bounds the config, layers and index entries of a manifest
@@ -74,12 +75,9 @@ type Parsed struct {
 }
 
 // Parse reads a manifest as pushed with the header Content-Type, which may be
-// empty, and computes its digest. Errors are *ocierr.Error: ManifestTooLarge,
-// or ManifestInvalid with a message that names the place.
+// empty, and computes its digest. Errors are *ocierr.Error: ManifestInvalid
+// with a message that names the place.
 func Parse(contentType string, body []byte, algo digests.Algo) (Parsed, error) {
-	if len(body) > MaxSize {
-		return Parsed{}, ocierr.ManifestTooLarge.With("manifest exceeds %d bytes", MaxSize)
-	}
 	parsed, err := parse(contentType, body)
 	if err != nil {
 		return Parsed{}, ocierr.ManifestInvalid.With("manifest invalid: %s", err.Error())

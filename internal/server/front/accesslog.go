@@ -1,0 +1,52 @@
+package front
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/berthregistry/berth/internal/telemetry/reqlog"
+)
+
+// maxLogged bounds the texts of a client in the log, in bytes.
+const maxLogged = 256
+
+// logRequest writes the one line of a request. The query stays out: it may hold upload state or tokens.
+func (e *edge) logRequest(r *http.Request, w *response, record *reqlog.Record, began time.Time, returned bool) {
+	attrs := []slog.Attr{
+		slog.String("method", cut(r.Method)),
+		slog.String("path", cut(r.URL.EscapedPath())),
+		slog.Int("status", w.status),
+		slog.Int64("bytes_in", w.body.read.Load()),
+		slog.Int64("bytes_out", w.sent),
+		slog.Duration("duration", time.Since(began)),
+		slog.String("user_agent", cut(r.UserAgent())),
+	}
+	attrs = append(attrs, record.Attrs()...)
+	if !returned {
+		attrs = append(attrs, slog.Bool("aborted", true))
+	}
+	if err := record.Err(); err != nil {
+		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	e.logger.LogAttrs(r.Context(), requestLevel(r, w.status), "request", attrs...)
+}
+
+func requestLevel(r *http.Request, status int) slog.Level {
+	switch {
+	case status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable:
+		return slog.LevelError
+	case status >= http.StatusInternalServerError:
+		return slog.LevelWarn
+	case isProbe(r.URL.Path):
+		return slog.LevelDebug // they come every few seconds and say nothing new
+	}
+	return slog.LevelInfo
+}
+
+func cut(s string) string {
+	if len(s) > maxLogged {
+		return s[:maxLogged] + "..."
+	}
+	return s
+}

@@ -1,0 +1,47 @@
+package front
+
+import (
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/berthregistry/berth/internal/telemetry/reqlog"
+)
+
+// edge is what every request passes on its way in, whatever its plane: request ID, access log, panics, idle timeouts
+// and CORS. It works on net/http's own writer, below the router, so that blob handlers keep sendfile.
+type edge struct {
+	next     http.Handler
+	logger   *slog.Logger
+	bodyIdle time.Duration
+	cors     cors
+	inFlight sync.WaitGroup // handlers that still run
+}
+
+// ServeHTTP implements http.Handler.
+func (e *edge) ServeHTTP(original http.ResponseWriter, r *http.Request) {
+	e.inFlight.Add(1)
+	defer e.inFlight.Done()
+
+	began := time.Now()
+	id := requestID(r)
+	ctx, record := reqlog.New(r.Context(), id)
+	w := newResponse(original, r, e.bodyIdle)
+	// A copy: net/http must go on seeing its own body in its own request.
+	r = r.WithContext(ctx)
+	r.Body = w.body
+	if w.body.ReadCloser == http.NoBody {
+		r.Body = http.NoBody // what net/http's helpers compare with
+	}
+	w.Header().Set(requestIDHeader, id)
+
+	returned := false
+	defer func() { e.logRequest(r, w, record, began, returned) }()
+	defer w.finish()
+	defer e.recoverPanic(w, r)
+	if !e.cors.answered(w, r) {
+		e.next.ServeHTTP(w, r)
+	}
+	returned = true
+}

@@ -1,0 +1,31 @@
+package server
+
+import (
+	"github.com/berthregistry/berth/internal/auth"
+	"github.com/berthregistry/berth/internal/config"
+	"github.com/berthregistry/berth/internal/oci"
+	"github.com/berthregistry/berth/internal/oci/access"
+	"github.com/berthregistry/berth/internal/oci/content"
+	"github.com/berthregistry/berth/internal/oci/uploads"
+)
+
+// newRegistry makes the plane below /v2. Its uploads have work to do in the background.
+func newRegistry(b *backends, cfg config.Config, opts Options, keys *auth.Service, guard *access.Access) *oci.Handler {
+	return oci.New(oci.Config{
+		Access: guard,
+		Content: content.New(content.Config{
+			DB: b.db, Clock: opts.Clock, LinkLife: uploads.LinkLife, TrashLife: cfg.Registry.TrashTTL,
+			ManifestCache: int64(cfg.Registry.ManifestCache),
+		}),
+		Uploads: uploads.New(uploads.Config{
+			DB: b.db, Store: b.store, Keys: keys, Clock: opts.Clock, Logger: opts.Logger,
+			ChunkSize: cfg.ChunkBytes(), MaxBlobSize: int64(cfg.Uploads.MaxBlobSize),
+			TTL: cfg.Uploads.TTL, SweepDelay: cfg.Registry.SweepDelay,
+		}),
+		Store:           b.store,
+		MaxManifestSize: int64(cfg.Registry.MaxManifestSize),
+		TagsPage:        cfg.Registry.MaxTagsPage,
+		ReferrersPage:   cfg.Registry.ReferrersPage,
+		Redirect:        cfg.Storage.Redirect,
+	})
+}
