@@ -47,8 +47,13 @@ type HTTP struct {
 	// BodyIdleTimeout ends a transfer, in either direction, that moved no byte for this long. There is no limit on
 	// the whole: a large layer takes its time.
 	BodyIdleTimeout time.Duration `name:"body-idle-timeout" env:"BERTH_BODY_IDLE_TIMEOUT" default:"60s" help:"Time without a byte in or out that ends a transfer; its total time is not limited."`
-	// DrainTimeout is how long requests under way may go on after the signal to stop. 0 cuts them at once.
-	DrainTimeout time.Duration `name:"drain-timeout" env:"BERTH_DRAIN_TIMEOUT" default:"30s" help:"Time that running requests get to finish when the server stops."`
+	// DrainTimeout is how long requests under way may go on after the server stopped accepting. At half of it uploads are
+	// told to keep what they received and to answer. 0 cuts all at once. The default leaves room before the kill that
+	// usually follows the signal to stop after 30 s.
+	DrainTimeout time.Duration `name:"drain-timeout" env:"BERTH_DRAIN_TIMEOUT" default:"20s" help:"Time that running requests get to finish when the server stops; at half of it uploads keep what they have and end."`
+	// DrainDelay is how long the server goes on accepting after the signal to stop, with /readyz answering 503 already:
+	// behind a load balancer a few seconds, until that has noticed. It comes before DrainTimeout.
+	DrainDelay time.Duration `name:"drain-delay" env:"BERTH_DRAIN_DELAY" default:"0s" help:"Time between /readyz turning 503 and the end of accepting when the server stops; a few seconds behind a load balancer."`
 	// MaxHeaderBytes bounds a request's line and headers together.
 	MaxHeaderBytes ByteSize `name:"max-header-bytes" env:"BERTH_MAX_HEADER_BYTES" default:"64KiB" help:"Largest request line plus headers."`
 	// TrustedProxies are the CIDRs, or single addresses, whose X-Forwarded-For is believed.

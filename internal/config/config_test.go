@@ -52,6 +52,7 @@ func TestDefaults(t *testing.T) {
 		"upload ttl": 24 * time.Hour, "max blob": config.ByteSize(0), "token ttl": 5 * time.Minute,
 		"push": true, "slugs": "any", "pull": false, "unclaimed ttl": 168 * time.Hour,
 		"email": "admin@localhost", "metrics": "127.0.0.1:9090", "manifest": 4 * config.MiB, "migrate": true,
+		"drain": 20 * time.Second, "drain delay": time.Duration(0),
 	}
 	got := map[string]any{
 		"addr": c.HTTP.Addr, "public": c.HTTP.PublicURL, "database": c.Database.URL,
@@ -59,6 +60,7 @@ func TestDefaults(t *testing.T) {
 		"upload ttl": c.Uploads.TTL, "max blob": c.Uploads.MaxBlobSize, "token ttl": c.Tokens.TTL,
 		"push": c.Unclaimed.Push, "slugs": c.Unclaimed.Slugs, "pull": c.Unclaimed.Pull, "unclaimed ttl": c.Unclaimed.TTL,
 		"email": c.Admin.Email, "metrics": c.Operation.MetricsAddr, "manifest": c.Registry.MaxManifestSize, "migrate": c.Operation.Migrate,
+		"drain": c.HTTP.DrainTimeout, "drain delay": c.HTTP.DrainDelay,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)

@@ -62,23 +62,6 @@ func (c Config) localURL(listening string) string {
 	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
-// Chunk sizes for stores of each kind, where the operator names none.
-const (
-	defaultChunkS3   = 16 * MiB
-	defaultChunkFile = 256 * MiB
-)
-
-// ChunkBytes is the size of a chunk object in bytes: what was asked for, else what suits the kind of storage.
-func (c Config) ChunkBytes() int64 {
-	switch {
-	case c.Uploads.ChunkSize > 0:
-		return int64(c.Uploads.ChunkSize)
-	case c.Storage.isS3():
-		return int64(defaultChunkS3)
-	}
-	return int64(defaultChunkFile)
-}
-
 // isS3 says whether the storage URL means an S3 bucket or access point.
 func (s Storage) isS3() bool {
 	return strings.HasPrefix(string(s.URL), "s3:") || strings.HasPrefix(string(s.URL), "arn:")

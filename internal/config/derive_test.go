@@ -41,24 +41,6 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
-func TestChunkBytes(t *testing.T) {
-	t.Parallel()
-	c := config.Default()
-	if n := c.ChunkBytes(); n != 256<<20 {
-		t.Errorf("in a folder: %d", n)
-	}
-	for _, url := range []config.SecretURL{"s3://bucket", "arn:aws:s3:eu-west-1:123456789012:accesspoint/berth"} {
-		c.Storage.URL = url
-		if n := c.ChunkBytes(); n != 16<<20 {
-			t.Errorf("%s: %d", url, n)
-		}
-	}
-	c.Uploads.ChunkSize = config.GiB
-	if n := c.ChunkBytes(); n != 1<<30 {
-		t.Errorf("as asked: %d", n)
-	}
-}
-
 func TestByteSize(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]config.ByteSize{

@@ -125,8 +125,10 @@ func checkDatabaseURL(refuse refuseFunc, variable, raw string) {
 }
 
 var (
-	bucketName     = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
-	accessPointARN = regexp.MustCompile(`^arn:[a-z0-9-]+:(s3|s3-outposts|s3-object-lambda)::?[a-z0-9-]*:[0-9]{12}:[A-Za-z0-9/:._-]+(\?.*)?$`)
+	// The rules of ParseLocation in internal/storage/s3, which this package may not import; a test of internal/server
+	// compares them.
+	bucketName     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]$`)
+	accessPointARN = regexp.MustCompile(`^arn:aws[a-z-]*:s3:[a-z0-9-]+:[0-9]{12}:accesspoint[/:][a-z0-9][a-z0-9-]{1,48}[a-z0-9](/.*)?$`)
 )
 
 func checkStorageURL(refuse refuseFunc, variable, raw string) {
@@ -137,7 +139,8 @@ func checkStorageURL(refuse refuseFunc, variable, raw string) {
 			refuse(variable, "names no folder: write file:PATH, such as file:data/objects")
 		}
 	case "s3":
-		if u, err := url.Parse(raw); err != nil || !strings.HasPrefix(rest, "//") || !bucketName.MatchString(u.Host) {
+		if u, err := url.Parse(raw); err != nil || !strings.HasPrefix(rest, "//") || !bucketName.MatchString(u.Host) ||
+			u.User != nil || u.Fragment != "" {
 			refuse(variable, "is not a URL of a bucket: write s3://BUCKET/PREFIX?region=REGION")
 		}
 	case "arn":

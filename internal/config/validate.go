@@ -1,14 +1,19 @@
 package config
 
 import (
+	"net/mail"
+	"regexp"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Bounds of settings that have any.
 const (
 	minChunkS3      = 5 * MiB // S3 takes no smaller part of a multipart upload
 	minChunkFile    = 1 * MiB
+	usualChunkS3    = 16 * MiB // what the stores' Limits suggest, from where the server takes it; a test there compares
+	usualChunkFile  = 256 * MiB
 	maxChunk        = 5 * GiB // S3 takes no larger object in one request
 	minManifest     = 4 * MiB // the OCI specification: registries should accept manifests of this size
 	maxManifest     = 32 * MiB
@@ -17,6 +22,9 @@ const (
 	maxPage         = 10_000
 	maxConns        = 10_000
 	minTokenLen     = 20
+	minPasswordLen  = 8
+	maxSecretLen    = 512 // of passwords and tokens
+	maxEmailLen     = 254
 	maxChunksOfBlob = 10_000
 )
 
@@ -31,9 +39,12 @@ func (c Config) check(refuse refuseFunc) {
 
 // checkChunks judges the chunk size, whose bounds the kind of storage sets.
 func (c Config) checkChunks(refuse refuseFunc) {
-	size, least, where := ByteSize(c.ChunkBytes()), minChunkFile, "in a folder"
+	size, least, where := usualChunkFile, minChunkFile, "in a folder"
 	if c.Storage.isS3() {
-		least, where = minChunkS3, "on S3"
+		size, least, where = usualChunkS3, minChunkS3, "on S3"
+	}
+	if c.Uploads.ChunkSize != 0 {
+		size = c.Uploads.ChunkSize
 	}
 	if size < least || size > maxChunk {
 		refuse("BERTH_CHUNK_SIZE", "%s is out of range: chunks %s take %s to %s", size, where, least, maxChunk)
@@ -57,6 +68,9 @@ func (h HTTP) check(refuse refuseFunc) {
 	checkPositive(refuse, "BERTH_BODY_IDLE_TIMEOUT", h.BodyIdleTimeout)
 	if h.DrainTimeout < 0 {
 		refuse("BERTH_DRAIN_TIMEOUT", "%s is negative", h.DrainTimeout)
+	}
+	if h.DrainDelay < 0 {
+		refuse("BERTH_DRAIN_DELAY", "%s is negative", h.DrainDelay)
 	}
 	checkRange(refuse, "BERTH_MAX_HEADER_BYTES", h.MaxHeaderBytes, minHeaderBytes, maxHeaderBytes)
 	for _, cidr := range h.TrustedProxies {
@@ -125,13 +139,25 @@ func (u Unclaimed) check(refuse refuseFunc) {
 	checkPositive(refuse, "BERTH_UNCLAIMED_TTL", u.TTL)
 }
 
+// ownToken is the form of the tokens that Berth makes. Their checksum is for auth to judge.
+var ownToken = regexp.MustCompile(`^berth_(pat|rob|run)_[A-Za-z0-9_-]{43}[0-9A-Za-z]{6}$`)
+
 func (a Admin) check(refuse refuseFunc) {
-	local, domain, ok := strings.Cut(a.Email, "@")
-	if !ok || local == "" || domain == "" || strings.ContainsFunc(a.Email, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+	// The rules of internal/auth, which this package may not import; a test of internal/server compares them.
+	parsed, err := mail.ParseAddress(a.Email)
+	if err != nil || parsed.Address != a.Email || len(a.Email) > maxEmailLen || !visible(a.Email) || strings.Contains(a.Email, `"`) {
 		refuse("BERTH_ADMIN_EMAIL", "%q is not an e-mail address", a.Email)
 	}
-	if token := string(a.Token); token != "" && (len(token) < minTokenLen || !visible(token)) {
-		refuse("BERTH_ADMIN_TOKEN", "needs at least %d characters, all of them visible ASCII", minTokenLen)
+	if password := string(a.Password); password != "" &&
+		(utf8.RuneCountInString(password) < minPasswordLen || len(password) > maxSecretLen || !utf8.ValidString(password)) {
+		refuse("BERTH_ADMIN_PASSWORD", "needs %d characters or more, and takes at most %d bytes", minPasswordLen, maxSecretLen)
+	}
+	switch token := string(a.Token); {
+	case token == "":
+	case len(token) < minTokenLen || len(token) > maxSecretLen || !visible(token):
+		refuse("BERTH_ADMIN_TOKEN", "needs %d to %d characters, all of them visible ASCII", minTokenLen, maxSecretLen)
+	case strings.HasPrefix(token, "berth_") && !ownToken.MatchString(token):
+		refuse("BERTH_ADMIN_TOKEN", "begins with berth_ as the tokens do that Berth makes, and is none of them")
 	}
 }
 

@@ -66,6 +66,7 @@ var badValues = map[string][]badValue{
 	"BERTH_IDLE_TIMEOUT":        durations(func(c *config.Config) *time.Duration { return &c.HTTP.IdleTimeout }, 0),
 	"BERTH_BODY_IDLE_TIMEOUT":   durations(func(c *config.Config) *time.Duration { return &c.HTTP.BodyIdleTimeout }, 0),
 	"BERTH_DRAIN_TIMEOUT":       durations(func(c *config.Config) *time.Duration { return &c.HTTP.DrainTimeout }, -1),
+	"BERTH_DRAIN_DELAY":         durations(func(c *config.Config) *time.Duration { return &c.HTTP.DrainDelay }, -1),
 	"BERTH_MAX_HEADER_BYTES":    sizes(func(c *config.Config) *config.ByteSize { return &c.HTTP.MaxHeaderBytes }, 0, 100, config.GiB),
 	"BERTH_TRUSTED_PROXIES": {
 		with("host", func(c *config.Config) { c.HTTP.TrustedProxies = []string{"proxy.example"} }),
@@ -93,7 +94,7 @@ var badValues = map[string][]badValue{
 		with("huge", func(c *config.Config) { c.Database.MaxConns = 1 << 20 }),
 	},
 	"BERTH_STORAGE_URL": texts(func(c *config.Config) *string { return (*string)(&c.Storage.URL) },
-		"", "file:", "data/objects", "s3:bucket", "s3://", "s3://UPPER/x", "s3://b\x00cket", "arn:aws:s3:eu-west-1:1:accesspoint/x", "gs://bucket"),
+		"", "file:", "data/objects", "s3:bucket", "s3://", "s3://u@bucket", "s3://bucket#x", "s3://b\x00cket", "arn:aws:s3:eu-west-1:1:accesspoint/x", "gs://bucket"),
 	"BERTH_CHUNK_SIZE": append(sizes(func(c *config.Config) *config.ByteSize { return &c.Uploads.ChunkSize }, 1, config.MiB-1, 5*config.GiB+1),
 		with("small on S3", func(c *config.Config) { c.Storage.URL, c.Uploads.ChunkSize = "s3://bucket", 5*config.MiB-1 })),
 	"BERTH_UPLOAD_MEMORY": sizes(func(c *config.Config) *config.ByteSize { return &c.Uploads.Memory }, 0),
@@ -118,6 +119,7 @@ var badValues = map[string][]badValue{
 	"BERTH_UNCLAIMED_TTL":   durations(func(c *config.Config) *time.Duration { return &c.Unclaimed.TTL }, 0),
 	"BERTH_ADMIN_EMAIL":     texts(func(c *config.Config) *string { return &c.Admin.Email }, "", "admin", "@x", "x@", "a b@x", "a@x\n"),
 	"BERTH_ADMIN_TOKEN":     texts(func(c *config.Config) *string { return (*string)(&c.Admin.Token) }, "short", "twenty characters and blanks"),
+	"BERTH_ADMIN_PASSWORD":  texts(func(c *config.Config) *string { return (*string)(&c.Admin.Password) }, "seven77", "not \xff valid"),
 	"BERTH_METRICS_ADDR":    texts(func(c *config.Config) *string { return &c.Operation.MetricsAddr }, "9090"),
 }
 
@@ -141,7 +143,7 @@ func TestGoodValues(t *testing.T) {
 	}
 	for _, url := range []config.SecretURL{
 		"file:/srv", "s3://my-bucket.x/prefix?region=eu-west-1&path_style=true",
-		"arn:aws:s3:eu-west-1:123456789012:accesspoint/berth", "arn:aws:s3::123456789012:accesspoint/abc.mrap",
+		"arn:aws:s3:eu-west-1:123456789012:accesspoint/berth",
 	} {
 		good(url.String(), func(c *config.Config) { c.Storage.URL = url })
 	}

@@ -30,7 +30,7 @@ func TestStmtFragments(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range []int64{micros, instant} {
-			if at := database.Micros(m).Time(); at.Before(before) || at.After(time.Now().Add(time.Second)) {
+			if at := database.FromMicros(m); at.Before(before) || at.After(time.Now().Add(time.Second)) {
 				t.Errorf("the database says it is %v", at)
 			}
 		}

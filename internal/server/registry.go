@@ -7,6 +7,7 @@ import (
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/uploads"
+	"github.com/berthregistry/berth/internal/storage"
 )
 
 // newRegistry makes the plane below /v2. Its uploads have work to do in the background.
@@ -19,7 +20,7 @@ func newRegistry(b *backends, cfg config.Config, opts Options, keys *auth.Servic
 		}),
 		Uploads: uploads.New(uploads.Config{
 			DB: b.db, Store: b.store, Keys: keys, Clock: opts.Clock, Logger: opts.Logger,
-			ChunkSize: cfg.ChunkBytes(), MaxBlobSize: int64(cfg.Uploads.MaxBlobSize),
+			ChunkSize: chunkSize(cfg.Uploads, b.store), MaxBlobSize: int64(cfg.Uploads.MaxBlobSize),
 			TTL: cfg.Uploads.TTL, SweepDelay: cfg.Registry.SweepDelay,
 		}),
 		Store:           b.store,
@@ -28,4 +29,12 @@ func newRegistry(b *backends, cfg config.Config, opts Options, keys *auth.Servic
 		ReferrersPage:   cfg.Registry.ReferrersPage,
 		Redirect:        cfg.Storage.Redirect,
 	})
+}
+
+// chunkSize is the size of a chunk object in bytes: what was asked for, else what suits the storage.
+func chunkSize(cfg config.Uploads, store storage.Store) int64 {
+	if cfg.ChunkSize > 0 {
+		return int64(cfg.ChunkSize)
+	}
+	return store.Limits().ChunkSize
 }

@@ -266,7 +266,7 @@ func TestWhatKeepsAServerFromStarting(t *testing.T) {
 		"BERTH_LOG_LEVEL":      func(c *config.Config) { c.Log.Level = "loud" },
 		"administrator":        func(c *config.Config) { c.Operation.Migrate = false }, // there are no tables
 		"BERTH_ADMIN_TOKEN":    func(c *config.Config) { c.Admin.Token = "short" },
-		"first administrator:": func(c *config.Config) { c.Admin.Password = "x" },
+		"BERTH_ADMIN_PASSWORD": func(c *config.Config) { c.Admin.Password = "x" },
 	} {
 		cfg := settings(t.TempDir())
 		set(&cfg)

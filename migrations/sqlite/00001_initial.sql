@@ -215,7 +215,7 @@ CREATE TABLE tag_history (
     actor         TEXT   NOT NULL, -- principal: anonymous, user:<id>, robot:<id>
     at            INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX tag_history_tag ON tag_history (repository_id, tag, at);
+CREATE INDEX tag_history_tag ON tag_history (repository_id, tag, id);
 
 CREATE TABLE tag_rules (
     id         TEXT PRIMARY KEY,

@@ -1,12 +1,22 @@
 package access
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 )
 
 const headerChallenge = "WWW-Authenticate"
+
+// Why a request was refused, where no other error says it: causes of answers, for the log only.
+var (
+	errNoCredential = errors.New("access: no credential was sent")
+	errScope        = errors.New("access: the token's scope does not take this in")
+	errPolicy       = errors.New("access: the policy denies this")
+	errSuspended    = errors.New("access: the project is suspended")
+	errOtherPush    = errors.New("access: the decision permits no push to this repository")
+)
 
 // Challenge returns the value of a WWW-Authenticate header that sends a client to the token endpoint, for all of the
 // scopes at once. Without scopes it asks for a token that only proves who the caller is.
@@ -27,7 +37,7 @@ func (a *Access) challenge(scope, code, description string) string {
 
 // noToken answers a request without credentials, whether or not what it asks for exists.
 func (a *Access) noToken(need ...Scope) error {
-	return ocierr.Unauthorized.WithHeader(headerChallenge, a.Challenge(scopeStrings(need)...))
+	return ocierr.Unauthorized.WithCause(errNoCredential).WithHeader(headerChallenge, a.Challenge(scopeStrings(need)...))
 }
 
 // invalidToken answers a credential that is no good. Which of the possible reasons it was is only logged.
@@ -38,10 +48,10 @@ func (a *Access) invalidToken(cause error, need ...Scope) error {
 		WithHeader(headerChallenge, a.challenge(scope, errorInvalidToken, description))
 }
 
-// insufficientScope asks for a token with a wider scope.
-func (a *Access) insufficientScope(need ...Scope) error {
+// insufficientScope asks for a token with a wider scope. Whether the scope or the policy was the cause is only logged.
+func (a *Access) insufficientScope(cause error, need ...Scope) error {
 	const description = "the token does not allow this"
 	scope := strings.Join(scopeStrings(need), " ")
-	return ocierr.Unauthorized.With(description).
+	return ocierr.Unauthorized.With(description).WithCause(cause).
 		WithHeader(headerChallenge, a.challenge(scope, errorInsufficientScope, description))
 }

@@ -95,7 +95,7 @@ func TestExpiredBearerTokenIsInvalid(t *testing.T) {
 		}
 		w.clock.advance(expires.Sub(w.clock.Now()) + time.Second)
 		_, err = w.Authenticate(bearerRequest(raw))
-		challenge, parseErr := ParseChallenge(answerTo(err).challenge)
+		challenge, parseErr := parseChallenge(answerTo(err).challenge)
 		if parseErr != nil || challenge.Error != "invalid_token" || challenge.Scope != "" {
 			t.Errorf("got %+v (%v)", challenge, parseErr)
 		}

@@ -62,8 +62,10 @@ func (a *Access) AuthorizeCatalog(id Identity) error {
 	switch {
 	case !id.Presented:
 		return a.noToken(need)
-	case id.anonymous(), id.Bearer && !id.hasScope(need.Type, need.Name, anyAction):
-		return a.insufficientScope(need)
+	case id.anonymous():
+		return a.insufficientScope(errPolicy, need)
+	case id.Bearer && !id.hasScope(need.Type, need.Name, anyAction):
+		return a.insufficientScope(errScope, need)
 	default:
 		return nil
 	}
@@ -108,11 +110,11 @@ func (a *Access) refusal(ask ask, project projects.Project, v verdict) error {
 	case a.suspended(ask, project, v):
 		return suspension(project)
 	case len(v.permitted) > 0 && !ask.covered():
-		return a.insufficientScope(ask.need(v.permitted[0])...)
+		return a.insufficientScope(errScope, ask.need(v.permitted[0])...)
 	case ask.id.anonymous():
-		return a.insufficientScope(ask.need(a.wanted(ask, v))...)
+		return a.insufficientScope(errPolicy, ask.need(a.wanted(ask, v))...)
 	case a.visible(v.question):
-		return ocierr.Denied
+		return ocierr.Denied.WithCause(errPolicy)
 	default:
 		return ocierr.NameUnknown
 	}
@@ -138,10 +140,11 @@ func (a *Access) suspended(ask ask, project projects.Project, v verdict) bool {
 }
 
 func suspension(project projects.Project) error {
+	denied := ocierr.Denied.WithCause(errSuspended)
 	if project.SuspendedReason == "" {
-		return ocierr.Denied.With("the project is suspended")
+		return denied.With("the project is suspended")
 	}
-	return ocierr.Denied.With("the project is suspended: %s", project.SuspendedReason)
+	return denied.With("the project is suspended: %s", project.SuspendedReason)
 }
 
 // visible tells whether the caller may know that the project exists.

@@ -52,7 +52,7 @@ func TestParseChallenge(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := ParseChallenge(tt.in)
+			got, err := parseChallenge(tt.in)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -69,7 +69,7 @@ func TestParseChallengeRefuses(t *testing.T) {
 		"", " Bearer", "Bearer realm", `Bearer realm="r`, `Bearer realm="r\`, `Bearer realm="r" x`, `Bearer realm="r",`,
 		`Bearer ="r"`, `Bearer realm=`, `Bearer realm=a/b`, `Be(arer realm="r"`, "B\x10 realm=r",
 	} {
-		if got, err := ParseChallenge(in); err == nil {
+		if got, err := parseChallenge(in); err == nil {
 			t.Errorf("%q was read as %+v", in, got)
 		}
 	}
@@ -86,7 +86,7 @@ func FuzzChallenge(f *testing.F) {
 		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Fatalf("%q cannot be a header", text)
 		}
-		out, err := ParseChallenge(text)
+		out, err := parseChallenge(text)
 		if err != nil {
 			t.Fatalf("%q: %v", text, err)
 		}
@@ -100,11 +100,11 @@ func FuzzParseChallenge(f *testing.F) {
 	f.Add(`Bearer realm="r", service = s ,scope="a \"b"`)
 	f.Add(`Basic`)
 	f.Fuzz(func(t *testing.T, text string) {
-		c, err := ParseChallenge(text)
+		c, err := parseChallenge(text)
 		if err != nil {
 			return
 		}
-		if again, err := ParseChallenge(c.String()); err != nil || again.String() != c.String() {
+		if again, err := parseChallenge(c.String()); err != nil || again.String() != c.String() {
 			t.Errorf("%q became %q, then %q (%v)", text, c, again, err)
 		}
 	})

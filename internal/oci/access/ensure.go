@@ -22,7 +22,7 @@ func (a *Access) EnsureProject(ctx context.Context, d Decision, repo Repo) (Deci
 		return d, nil
 	}
 	if !d.Allows(rbac.Push) || d.ask.repo != repo {
-		return Decision{}, ocierr.Denied
+		return Decision{}, ocierr.Denied.WithCause(errOtherPush)
 	}
 	project, err := a.projects.Ensure(ctx, repo.Segment, creator(d.Principal))
 	if err != nil {

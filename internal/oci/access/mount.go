@@ -43,7 +43,7 @@ func (a *Access) mountSource(ctx context.Context, id Identity, to, from Repo) (*
 	case len(v.permitted) == 0:
 		return nil, nil
 	case len(v.granted) == 0:
-		return nil, a.insufficientScope(RepositoryScope(to, rbac.Push), RepositoryScope(from, rbac.Pull))
+		return nil, a.insufficientScope(errScope, RepositoryScope(to, rbac.Push), RepositoryScope(from, rbac.Pull))
 	}
 	d := a.decision(pull, project, v)
 	return &d, nil

@@ -51,7 +51,7 @@ func TestAuthorizeMount(t *testing.T) {
 			}
 			got := ""
 			if err != nil {
-				challenge, parseErr := ParseChallenge(answerTo(err).challenge)
+				challenge, parseErr := parseChallenge(answerTo(err).challenge)
 				w.must(parseErr)
 				challenge.ErrorDescription = ""
 				got = challenge.String()

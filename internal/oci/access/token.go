@@ -13,6 +13,7 @@ import (
 
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
+	"github.com/berthregistry/berth/internal/telemetry/reqlog"
 )
 
 // TokenPath is where the token endpoint is mounted.
@@ -47,8 +48,18 @@ func (a *Access) serveToken(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// logRefusal keeps for the access log why there was no token: the answer tells less.
+func logRefusal(ctx context.Context, status int, cause error) {
+	if status >= http.StatusInternalServerError {
+		reqlog.Fail(ctx, cause)
+		return
+	}
+	reqlog.Set(ctx, reqlog.Denied, cause.Error())
+}
+
 // issue makes a token that carries as much of the scopes as the policy allows now.
 func (a *Access) issue(ctx context.Context, credential auth.Credential, service string, scopes []string) (tokenResponse, error) {
+	reqlog.Set(ctx, reqlog.Principal, credential.Principal.String())
 	if service != "" && service != a.service {
 		return tokenResponse{}, errService
 	}

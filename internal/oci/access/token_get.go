@@ -18,7 +18,9 @@ var errQuery = errors.New("access: malformed query")
 func (a *Access) getToken(w http.ResponseWriter, r *http.Request) {
 	response, err := a.tokenForQuery(r)
 	if err != nil {
-		ocierr.Write(w, r, a.tokenError(err))
+		answer := a.tokenError(err)
+		logRefusal(r.Context(), answer.Status, err)
+		ocierr.Write(w, r, answer)
 		return
 	}
 	writeJSON(w, http.StatusOK, response)
@@ -50,7 +52,7 @@ func (a *Access) basicOrAnonymous(r *http.Request) (auth.Credential, error) {
 }
 
 // tokenError finds the answer for a failed GET.
-func (a *Access) tokenError(err error) error {
+func (a *Access) tokenError(err error) *ocierr.Error {
 	switch {
 	case isRefused(err):
 		challenge := Challenge{Scheme: "Basic", Realm: a.service}

@@ -30,10 +30,13 @@ func (a *Access) postToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if refused, ok := errors.AsType[oauthError](a.formError(err)); ok {
+		logRefusal(r.Context(), http.StatusBadRequest, err)
 		writeJSON(w, http.StatusBadRequest, refused)
 		return
 	}
-	ocierr.Write(w, r, err)
+	answer := ocierr.From(err)
+	logRefusal(r.Context(), answer.Status, err)
+	ocierr.Write(w, r, answer)
 }
 
 // tokenForForm reads the body only: a secret in the URL, where logs and histories keep it, is not taken.

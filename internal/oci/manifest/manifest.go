@@ -36,14 +36,11 @@ const (
 	MaxDepth = 64
 )
 
-// Descriptor points to content (OCI Image Specification, descriptor.md). Those
-// of a Parsed have the first three fields; Referrer fills all of them.
+// Descriptor points to content (OCI Image Specification, descriptor.md).
 type Descriptor struct {
-	MediaType    string          `json:"mediaType"`
-	Digest       digest.Digest   `json:"digest"`
-	Size         int64           `json:"size"`
-	ArtifactType string          `json:"artifactType,omitempty"`
-	Annotations  json.RawMessage `json:"annotations,omitempty"`
+	MediaType string
+	Digest    digest.Digest
+	Size      int64
 }
 
 // Parsed is what a manifest says.
@@ -85,18 +82,6 @@ func Parse(contentType string, body []byte, algo digests.Algo) (Parsed, error) {
 	parsed.Digest = digests.Sum(algo, body)
 	parsed.Size = int64(len(body))
 	return parsed, nil
-}
-
-// Referrer is the entry that the manifest gets in the list of its subject's
-// referrers (OCI Distribution Specification, section "Listing Referrers").
-func Referrer(p Parsed) Descriptor {
-	return Descriptor{
-		MediaType:    p.MediaType,
-		Digest:       p.Digest,
-		Size:         p.Size,
-		ArtifactType: p.ArtifactType,
-		Annotations:  p.Annotations,
-	}
 }
 
 func parse(contentType string, body []byte) (Parsed, error) {

@@ -78,10 +78,6 @@ var (
 
 	// Unsupported answers for a method that an endpoint does not have.
 	Unsupported = define(http.StatusMethodNotAllowed, codeUnsupported, "the operation is unsupported")
-
-	// UnsupportedMediaType answers for a request body of a type that an
-	// endpoint cannot read. Manifests of unknown type are ManifestInvalid.
-	UnsupportedMediaType = define(http.StatusUnsupportedMediaType, codeUnsupported, "the media type is unsupported")
 )
 
 // What is out of bounds.

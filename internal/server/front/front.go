@@ -36,6 +36,7 @@ type Server struct {
 	health       *health
 	planes       []Plane
 	workers      []Worker
+	drainDelay   time.Duration
 	drainTimeout time.Duration
 	logger       *slog.Logger
 }
@@ -46,7 +47,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	health := &health{checks: cfg.Checks, clock: cfg.Clock}
+	health := newHealth(cfg.Checks, cfg.Clock)
 	engine, err := newEngine(cfg.HTTP.TrustedProxies, health, cfg.Planes)
 	if err != nil {
 		return nil, err
@@ -56,7 +57,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		http: newHTTPServer(cfg.HTTP, edge, cfg.Logger), edge: edge, health: health, planes: cfg.Planes, workers: cfg.Workers,
-		drainTimeout: cfg.HTTP.DrainTimeout, logger: cfg.Logger,
+		drainDelay: cfg.HTTP.DrainDelay, drainTimeout: cfg.HTTP.DrainTimeout, logger: cfg.Logger,
 	}
 	if cfg.TLS.Enabled() {
 		certificates, err := newCertificates(cfg.TLS.Cert, cfg.TLS.Key, cfg.Logger, cfg.Clock)

@@ -3,6 +3,7 @@ package front
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"sync"
@@ -25,7 +26,11 @@ const (
 
 func isProbe(path string) bool { return path == livePath || path == readyPath }
 
-// Check asks one thing that the server needs whether it answers. Ask must return soon after its context is done.
+// errNoAnswer is for a check that did not return in time.
+var errNoAnswer = fmt.Errorf("no answer within %s", checkTimeout)
+
+// Check asks one thing that the server needs whether it answers. Ask should return soon after its context is done; until
+// it has, it is not called again.
 type Check struct {
 	// Name is what /readyz calls it.
 	Name string
@@ -39,9 +44,20 @@ type health struct {
 	clock    func() time.Time
 	draining atomic.Bool
 
-	mu    sync.Mutex
-	known []error // the last result, parallel to checks
+	mu    sync.Mutex // held for checkTimeout at most
+	known []error    // the last result, parallel to checks
 	until time.Time
+	runs  []*run // the last one of each check, parallel to checks; nil before the first
+}
+
+// run is one call of a check.
+type run struct {
+	done chan struct{} // closed when it returned
+	err  error         // to be read after that
+}
+
+func newHealth(checks []Check, clock func() time.Time) *health {
+	return &health{checks: checks, clock: clock, runs: make([]*run, len(checks))}
 }
 
 // Mount adds /healthz and /readyz.
@@ -84,14 +100,48 @@ func (h *health) results(ctx context.Context) []error {
 	// A prober that hangs up must not leave its own cancellation behind as everybody's answer.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
 	defer cancel()
-	results := make([]error, len(h.checks))
-	var group sync.WaitGroup
 	for i, check := range h.checks {
-		group.Go(func() { results[i] = check.Ask(ctx) })
+		if last := h.runs[i]; last == nil || last.ended() {
+			h.runs[i] = begin(ctx, check)
+		}
 	}
-	group.Wait()
+	results := make([]error, len(h.checks))
+	for i, r := range h.runs {
+		results[i] = r.await(ctx)
+	}
 	h.known, h.until = results, h.clock().Add(checkLife)
 	return results
+}
+
+func begin(ctx context.Context, check Check) *run {
+	r := &run{done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		r.err = check.Ask(ctx)
+	}()
+	return r
+}
+
+func (r *run) ended() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// await gives what the check returned, also where that came with the end of the time.
+func (r *run) await(ctx context.Context) error {
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+	}
+	if r.ended() {
+		return r.err
+	}
+	return errNoAnswer
 }
 
 func writeReport(c *gin.Context, status int, out report) {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -101,4 +102,50 @@ func TestAProberThatHangsUpIsNotAFailure(t *testing.T) {
 	if w.Code != http.StatusOK {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
+}
+
+func TestACheckThatIgnoresItsContextIsAFailure(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var running, most, calls atomic.Int32
+		release := make(chan struct{})
+		server, lines := newFront(t, func(c *Config) {
+			c.Checks = []Check{
+				{Name: "database", Ask: func(context.Context) error { return nil }},
+				{Name: "storage", Ask: func(context.Context) error {
+					calls.Add(1)
+					most.Store(max(most.Load(), running.Add(1)))
+					defer running.Add(-1)
+					<-release
+					return nil
+				}},
+			}
+		})
+		probe := func(status int, within time.Duration) {
+			t.Helper()
+			began := time.Now()
+			w := httptest.NewRecorder()
+			server.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+			if took := time.Since(began); w.Code != status || took > within {
+				t.Errorf("%d %s after %s, want %d", w.Code, w.Body, took, status)
+			}
+		}
+		for range 3 {
+			probe(http.StatusServiceUnavailable, checkTimeout)
+			probe(http.StatusServiceUnavailable, 0) // as known
+			time.Sleep(checkLife)
+		}
+		if calls.Load() != 1 || most.Load() != 1 {
+			t.Errorf("%d calls, %d at once", calls.Load(), most.Load())
+		}
+		if failed := lines.with(t, "request"); len(failed) != 6 || failed[0]["error"] != errNoAnswer.Error() {
+			t.Errorf("log:\n%s", lines)
+		}
+		close(release)
+		synctest.Wait()
+		probe(http.StatusOK, 0)
+		if calls.Load() != 2 {
+			t.Errorf("%d calls, want 2", calls.Load())
+		}
+	})
 }

@@ -14,8 +14,8 @@ import (
 
 // Drainer is a plane with transfers that can be ended in good order.
 type Drainer interface {
-	// Drain is called once, when running requests have used up their time: uploads commit what they have and answer
-	// 503. It must not block.
+	// Drain is called once, when running requests have used up half of their time: uploads commit what they have and
+	// answer 503. It must not block.
 	Drain()
 }
 
@@ -26,12 +26,8 @@ type Worker interface {
 	Run(ctx context.Context) error
 }
 
-const (
-	// drainGrace is what requests get after the signal to the planes, to say their last word.
-	drainGrace = 5 * time.Second
-	// closeGrace is how long handlers may go on after their connections were closed, before the database is.
-	closeGrace = 5 * time.Second
-)
+// closeGrace is how long handlers may go on after their connections were closed, before the database is.
+const closeGrace = 5 * time.Second
 
 // Serve answers on a listener until ctx is done or something fails, drains, and stops the workers last. started is called
 // once, when connections are accepted. Serve closes the listener. It returns nil after a stop by ctx, also where it had
@@ -50,6 +46,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, started func(
 
 	select {
 	case <-ctx.Done():
+		s.leave(workCtx, served)
 	case err := <-served:
 		served <- err
 	case <-workCtx.Done(): // a worker failed: its error comes from Wait
@@ -80,22 +77,40 @@ func (s *Server) accept(listener net.Listener) error {
 	return fmt.Errorf("serve: %w", err)
 }
 
-// drain ends the serving: no new connections and no readiness at once, then time for what runs, then the planes' own
-// end of it, then the cut.
+// leave says that the server is no longer ready and goes on accepting until whoever balances the load has noticed.
+func (s *Server) leave(workCtx context.Context, served chan error) {
+	s.health.draining.Store(true)
+	if s.drainDelay <= 0 {
+		return
+	}
+	s.logger.InfoContext(workCtx, "stopping: no longer ready, accepting for a while", slog.Duration("delay", s.drainDelay))
+	timer := time.NewTimer(s.drainDelay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case err := <-served:
+		served <- err
+	case <-workCtx.Done():
+	}
+}
+
+// drain ends the serving: no new connections and no readiness at once, then half of the time for what runs, the other
+// half for the planes' own end of it, then the cut.
 func (s *Server) drain(ctx context.Context) {
 	s.health.draining.Store(true)
+	half := s.drainTimeout / 2
 	s.logger.InfoContext(ctx, "stopping: running requests may finish", slog.Duration("timeout", s.drainTimeout))
-	if s.shutdown(ctx, s.drainTimeout) {
+	if s.shutdown(ctx, half) {
 		s.logger.InfoContext(ctx, "stopped: every request finished")
 		return
 	}
-	s.logger.WarnContext(ctx, "requests still run: ending them in good order", slog.Duration("timeout", drainGrace))
+	s.logger.WarnContext(ctx, "requests still run: ending them in good order", slog.Duration("timeout", s.drainTimeout-half))
 	for _, p := range s.planes {
 		if d, ok := p.(Drainer); ok {
 			d.Drain()
 		}
 	}
-	if s.shutdown(ctx, drainGrace) {
+	if s.shutdown(ctx, s.drainTimeout-half) {
 		s.logger.InfoContext(ctx, "stopped: the last requests were ended in good order")
 		return
 	}

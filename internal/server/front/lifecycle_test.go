@@ -144,10 +144,59 @@ func TestDrainEndsWhatDoesNotFinishAndStopsWorkersLast(t *testing.T) {
 			t.Errorf("status %d", got)
 		}
 		r.ended <- <-r.ended
-		if took := time.Since(began); took < 31*time.Second || took > 32*time.Second {
+		if took := time.Since(began); took < 11*time.Second || took > 12*time.Second { // half of 20 s, and the plane's second
 			t.Errorf("stopped after %s", took)
 		}
 		happened.expect(t, "drain", "request", "worker")
+	})
+}
+
+func TestAStoppingServerAcceptsWhileTheLoadBalancerNotices(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, _ := newFront(t, func(c *Config) {
+			idleSettings(c)
+			c.HTTP.DrainDelay = 3 * time.Second
+		})
+		listener := newPipes()
+		r := serve(t, server, listener)
+		began := time.Now()
+		r.stop()
+		synctest.Wait()
+		client := listener.client(t, false)
+		if got := get(t, client, "http://berth/readyz"); got.status != http.StatusServiceUnavailable {
+			t.Errorf("readiness: %d", got.status)
+		}
+		if got := get(t, client, "http://berth/healthz"); got.status != http.StatusOK {
+			t.Errorf("another request: %d", got.status)
+		}
+		client.CloseIdleConnections()
+		<-r.closed
+		if took := time.Since(began); took != 3*time.Second {
+			t.Errorf("accepting ended after %s", took)
+		}
+		r.ended <- <-r.ended
+	})
+}
+
+func TestAWorkerThatFailsCutsTheDelayShort(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		broken := errors.New("lost the lease")
+		ctx, cancel := context.WithCancel(t.Context())
+		server, _ := newFront(t, func(c *Config) {
+			c.HTTP.DrainDelay = time.Hour
+			c.Workers = []Worker{workerFunc(func(context.Context) error {
+				<-ctx.Done()
+				time.Sleep(time.Second)
+				return broken
+			})}
+		})
+		began := time.Now()
+		err := server.Serve(ctx, newPipes(), cancel)
+		if took := time.Since(began); !errors.Is(err, broken) || took > 2*time.Second {
+			t.Errorf("Serve: %v after %s", err, took)
+		}
 	})
 }
 

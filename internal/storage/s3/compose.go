@@ -77,7 +77,7 @@ func (s *Store) gatherOne(ctx context.Context, body *spool, p storage.Part) erro
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(body, r); err != nil {
+	if _, err := io.Copy(patientSpool{ctx, body}, r); err != nil {
 		_ = r.Close()
 		return err
 	}

@@ -34,8 +34,9 @@ type Options struct {
 	UploadMemory int64
 	// SpoolDir is the folder of the temporary files; default os.TempDir(). It should be on a disk.
 	SpoolDir string
-	// SpoolMax bounds the disk space of all spools together, in bytes; default 16 GiB. A Write beyond it fails with
-	// storage.ErrUnavailable. A negative value means no disk at all.
+	// SpoolMax bounds the disk space of all spools together, in bytes; default 16 GiB. A Write beyond it waits, at
+	// most 30 seconds, until others are done, and then fails with storage.ErrUnavailable. A negative value means no
+	// disk at all.
 	SpoolMax int64
 	// Attempts is how often a request is sent at most, with jittered exponential back-off between; default 4.
 	Attempts int

@@ -1,12 +1,15 @@
 package s3
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/berthregistry/berth/internal/storage"
 )
@@ -16,7 +19,13 @@ const (
 	blockSize = 128 << 10
 	// maxBlocks is the most that one spool takes; what exceeds it goes to disk, where the page cache takes it.
 	maxBlocks = 8
+	// maxWait is how long a write waits for disk space that other spools hold. Theirs are on the way to the server, so
+	// it comes back soon; when all of them wait for one another, the first to give up lets the others go on.
+	maxWait = 30 * time.Second
 )
+
+// errFull says that other spools hold the disk space that a write needs. It is also a storage.ErrUnavailable.
+var errFull = fmt.Errorf("%w: the disk space for spools is in use", storage.ErrUnavailable)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -32,7 +41,7 @@ type SpoolStats struct {
 
 type block [blockSize]byte
 
-// spools accounts for all spools of a store. Nothing here ever waits.
+// spools accounts for all spools of a store. Memory is never waited for, disk space is: see patiently.
 type spools struct {
 	dir       string
 	maxMemory int64
@@ -41,6 +50,9 @@ type spools struct {
 	memory    atomic.Int64
 	disk      atomic.Int64
 	free      sync.Pool
+
+	mu    sync.Mutex
+	freed chan struct{} // closed, and replaced, when disk space came back
 }
 
 func newSpools(o Options) (*spools, error) {
@@ -52,7 +64,7 @@ func newSpools(o Options) (*spools, error) {
 		return nil, fmt.Errorf("s3: spool folder: %w: %s is no folder", storage.ErrInvalid, o.SpoolDir)
 	}
 	return &spools{
-		dir: o.SpoolDir, maxMemory: o.UploadMemory, maxDisk: o.SpoolMax,
+		dir: o.SpoolDir, maxMemory: o.UploadMemory, maxDisk: o.SpoolMax, freed: make(chan struct{}),
 		free: sync.Pool{New: func() any { return new(block) }},
 	}, nil
 }
@@ -78,6 +90,49 @@ func (s *spools) take(first bool) *block {
 func (s *spools) give(b *block) {
 	s.memory.Add(-blockSize)
 	s.free.Put(b)
+}
+
+// giveDisk returns disk space and wakes whoever waits for it.
+func (s *spools) giveDisk(n int64) {
+	if n == 0 {
+		return
+	}
+	s.disk.Add(-n)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.freed)
+	s.freed = make(chan struct{})
+}
+
+// nextFreed returns a channel that is closed when disk space comes back after this call.
+func (s *spools) nextFreed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.freed
+}
+
+// patiently calls write again for as long as that returns errFull: each time when another spool gave disk space back,
+// until maxWait is over or ctx is done. write must hold no lock that a release needs.
+func (s *spools) patiently(ctx context.Context, write func() error) error {
+	err := write()
+	if !errors.Is(err, errFull) {
+		return err
+	}
+	timer := time.NewTimer(maxWait)
+	defer timer.Stop()
+	for {
+		freed := s.nextFreed() // before the attempt: no release goes unnoticed
+		if err = write(); !errors.Is(err, errFull) {
+			return err
+		}
+		select {
+		case <-freed:
+		case <-timer.C:
+			return err
+		case <-ctx.Done():
+			return fmt.Errorf("s3: wait for spool space: %w", ctx.Err())
+		}
+	}
 }
 
 // reserve adds n to used unless that would exceed limit.
@@ -113,8 +168,8 @@ func (s *spools) newSpool() *spool {
 
 func (s *spool) size() int64 { return s.inMem + s.inFile }
 
-// Write implements io.Writer. It returns storage.ErrUnavailable when the disk, or the part of it that spools may use,
-// is full.
+// Write implements io.Writer and does not wait. It returns errFull when other spools have left no room, and
+// storage.ErrUnavailable when there can be none or the disk is full.
 func (s *spool) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,17 +225,36 @@ func (s *spool) openFile() error {
 }
 
 func (s *spool) writeFile(p []byte) (int, error) {
+	if s.inFile+int64(len(p)) > s.owner.maxDisk { // whatever the others give back
+		return 0, fmt.Errorf("s3: spool: %w: more than %d bytes of disk", storage.ErrUnavailable, s.owner.maxDisk)
+	}
 	if !reserve(&s.owner.disk, int64(len(p)), s.owner.maxDisk) {
-		return 0, fmt.Errorf("s3: spool: %w: %d bytes of disk are in use", storage.ErrUnavailable, s.owner.disk.Load())
+		return 0, fmt.Errorf("s3: spool: %w", errFull)
 	}
 	n, err := s.file.Write(p)
-	s.owner.disk.Add(int64(n - len(p)))
+	s.owner.giveDisk(int64(len(p) - n))
 	s.inFile += int64(n)
 	s.sum(p[:n])
 	if err != nil {
 		return n, fmt.Errorf("s3: spool: %w: %w", storage.ErrUnavailable, err)
 	}
 	return n, nil
+}
+
+// patientSpool is a spool whose Write waits for disk space.
+type patientSpool struct {
+	ctx context.Context // covers all the writing
+	*spool
+}
+
+// Write implements io.Writer.
+func (s patientSpool) Write(p []byte) (n int, err error) {
+	err = s.owner.patiently(s.ctx, func() error {
+		k, err := s.spool.Write(p[n:])
+		n += k
+		return err
+	})
+	return n, err
 }
 
 func (s *spool) sum(p []byte) { s.crc = crc32.Update(s.crc, castagnoli, p) }
@@ -228,6 +302,6 @@ func (s *spool) release() {
 	if s.file != nil {
 		_ = s.file.Close() // what it held is not wanted any more
 	}
-	s.owner.disk.Add(-s.inFile)
+	s.owner.giveDisk(s.inFile)
 	s.owner.open.Add(-1)
 }

@@ -41,8 +41,18 @@ func (s *Store) Create(ctx context.Context, key string, size int64) (storage.Wri
 	return &writer{store: s, ctx: ctx, key: key, declared: size, spool: s.spools.newSpool()}, nil
 }
 
-// Write implements storage.Writer.
-func (w *writer) Write(p []byte) (int, error) {
+// Write implements storage.Writer. When the disk space for spools is used up, it waits for some to come back, at most
+// maxWait and as long as the context of Create lasts. Meanwhile Abort works.
+func (w *writer) Write(p []byte) (n int, err error) {
+	err = w.store.spools.patiently(w.ctx, func() error {
+		k, err := w.write(p[n:])
+		n += k
+		return err
+	})
+	return n, err
+}
+
+func (w *writer) write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.admit(w.ctx, int64(len(p))); err != nil {

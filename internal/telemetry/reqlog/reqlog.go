@@ -14,8 +14,9 @@ const (
 	Principal = "principal"
 	// Route is the kind of the request, such as "blob_get": never a raw path, which would be unbounded in number.
 	Route = "route"
-	// Repository is the repository's full name as asked for.
-	Repository = "repository"
+	// Denied is why a caller was refused, where the answer tells less: a token that was revoked, a scope that is too
+	// narrow, a policy that forbids it.
+	Denied = "denied"
 	// RemoteIP is the client's address, behind trusted proxies.
 	RemoteIP = "remote_ip"
 )
