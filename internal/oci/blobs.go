@@ -37,6 +37,11 @@ func (h *Handler) headBlob(c *call) error {
 	}
 	h.blobHeaders(c)
 	c.w.Header().Set("Accept-Ranges", "bytes")
+	if matchesETag(c.r.Header.Get("If-None-Match"), c.req.Digest) {
+		c.w.Header().Del("Content-Type")
+		c.w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
 	c.w.Header().Set("Content-Length", strconv.FormatInt(blob.Size, 10))
 	c.w.WriteHeader(http.StatusOK)
 	return nil
@@ -91,7 +96,8 @@ func (h *Handler) deleteBlob(c *call) error {
 	}
 	err := h.Content.DeleteBlob(c.ctx(), c.place(), c.req.Digest, c.decision.Guard)
 	if errors.Is(err, content.ErrInUse) {
-		return ocierr.Unsupported.With("a manifest of this repository needs the blob: delete the manifest first")
+		return ocierr.Unsupported.With("a manifest of this repository needs the blob: delete the manifest first").
+			WithHeader("Allow", "GET, HEAD")
 	}
 	if err != nil {
 		return blobError(err)

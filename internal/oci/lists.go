@@ -12,6 +12,7 @@ import (
 	"github.com/berthregistry/berth/internal/oci/manifest"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/oci/ocipath"
+	"github.com/berthregistry/berth/internal/rbac"
 )
 
 // listTags answers a page of a repository's tags (end-8a, end-8b).
@@ -21,7 +22,11 @@ func (h *Handler) listTags(c *call) error {
 	if err != nil {
 		return err
 	}
-	tags, err := h.Content.Tags(c.ctx(), c.place(), query.Get("last"), size+1)
+	last, err := textParameter(query, "last")
+	if err != nil {
+		return err
+	}
+	tags, err := h.Content.Tags(c.ctx(), c.place(), last, size+1)
 	if errors.Is(err, content.ErrNotFound) {
 		return ocierr.NameUnknown
 	}
@@ -69,14 +74,18 @@ func (h *Handler) listReferrers(c *call) error {
 	if err != nil {
 		return err
 	}
-	artifactType := query.Get("artifactType")
-	referrers, err := h.Content.Referrers(c.ctx(), c.place(), c.req.Digest, artifactType, last, h.ReferrersPage+1)
+	artifactType, err := textParameter(query, "artifactType")
 	if err != nil {
 		return err
 	}
-	if page := referrersPage(referrers, h.ReferrersPage); len(page) < len(referrers) {
-		referrers = page
-		query.Set("last", page[len(page)-1].Digest.String())
+	// The bytes of a page are those of a manifest, which is what clients are prepared to read.
+	referrers, more, err := h.Content.Referrers(
+		c.ctx(), c.place(), c.req.Digest, artifactType, last, h.ReferrersPage, manifest.MaxSize)
+	if err != nil {
+		return err
+	}
+	if more {
+		query.Set("last", referrers[len(referrers)-1].Digest.String())
 		linkNext(c.w, c.r.URL.EscapedPath(), query)
 	}
 	if artifactType != "" {
@@ -97,22 +106,6 @@ func lastReferrer(query url.Values) (string, error) {
 	}
 	d, err := digests.Parse(raw)
 	return d.String(), err
-}
-
-// descriptorOverhead is what a descriptor takes beside its texts, in bytes: a digest, a size and the field names.
-const descriptorOverhead = 256
-
-// referrersPage is as much of a list as one answer takes: a number of entries, and the bytes of a manifest, which is
-// what clients are prepared to read. One entry always fits.
-func referrersPage(referrers []content.Referrer, limit int) []content.Referrer {
-	size := 0
-	for i := range referrers {
-		size += len(referrers[i].Annotations) + len(referrers[i].ArtifactType) + len(referrers[i].MediaType) + descriptorOverhead
-		if i == limit || (i > 0 && size > manifest.MaxSize) {
-			return referrers[:i]
-		}
-	}
-	return referrers
 }
 
 // catalog answers a page of the repositories that the caller has a role in; of all of them, to an administrator.
@@ -152,11 +145,11 @@ func (h *Handler) catalog(c *call) error {
 
 func viewer(c *call) content.Viewer {
 	credential := c.id.Credential
-	return content.Viewer{
-		All:     credential.Principal.Admin,
-		User:    credential.Principal.ID,
-		Project: credential.ProjectID,
+	v := content.Viewer{All: credential.Principal.Admin, User: credential.Principal.ID}
+	if credential.Principal.Kind == rbac.KindRobot { // a runner has grants, but no role
+		v.Project = credential.ProjectID
 	}
+	return v
 }
 
 // lastRepository reads where a catalog goes on.

@@ -3,7 +3,6 @@ package oci
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -84,7 +83,8 @@ func (h *Handler) putManifest(c *call) error {
 	if err != nil {
 		return err
 	}
-	body, err := h.readManifest(c)
+	body, release, err := h.readManifest(c)
+	defer release()
 	if err != nil {
 		return err
 	}
@@ -130,26 +130,11 @@ func putTags(c *call) ([]string, error) {
 	return tags, nil
 }
 
-func (h *Handler) readManifest(c *call) ([]byte, error) {
-	tooLarge := ocierr.ManifestTooLarge.With("a manifest may have at most %d bytes", h.MaxManifestSize)
-	if c.r.ContentLength > h.MaxManifestSize {
-		return nil, tooLarge
-	}
-	body, err := io.ReadAll(io.LimitReader(c.r.Body, h.MaxManifestSize+1))
-	if err != nil {
-		return nil, ocierr.ManifestInvalid.With("the request body ended early").WithCause(err)
-	}
-	if int64(len(body)) > h.MaxManifestSize {
-		return nil, tooLarge
-	}
-	return body, nil
-}
-
 func (h *Handler) storeManifest(c *call, parsed manifest.Parsed, body []byte, tags []string) error {
 	err := h.Content.PutManifest(c.ctx(), c.place(), content.NewManifest{
 		Digest: parsed.Digest, MediaType: parsed.ContentType, Content: body,
 		ArtifactType: parsed.ArtifactType, Annotations: parsed.Annotations, Subject: parsed.Subject,
-		Blobs: digestsOf(parsed.Blobs), Children: digestsOf(parsed.Children),
+		Blobs: digestsOf(parsed.Blobs), Foreign: digestsOf(parsed.Foreign), Children: digestsOf(parsed.Children),
 		Tags: tags, Actor: c.decision.Principal.String(),
 	}, c.decision.Guard)
 	var missing *content.MissingBlobsError

@@ -12,6 +12,7 @@ import (
 	"net/http"
 
 	"github.com/gin-gonic/gin"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/oci/content"
@@ -31,6 +32,9 @@ type Config struct {
 	Store   storage.Store
 	// MaxManifestSize is the largest manifest, in bytes.
 	MaxManifestSize int64
+	// ManifestMemory is how many bytes of manifests that are being received are kept in memory at once, at least
+	// MaxManifestSize; 0 means 128 MiB.
+	ManifestMemory int64
 	// TagsPage is the most tags, or repositories of the catalog, in one answer.
 	TagsPage int
 	// ReferrersPage is the most descriptors in one answer of the referrers API.
@@ -40,10 +44,18 @@ type Config struct {
 }
 
 // Handler serves /v2.
-type Handler struct{ Config }
+type Handler struct {
+	Config
+	manifests *semaphore.Weighted // of ManifestMemory
+}
 
 // New makes a Handler.
-func New(cfg Config) *Handler { return &Handler{Config: cfg} }
+func New(cfg Config) *Handler {
+	if cfg.ManifestMemory == 0 {
+		cfg.ManifestMemory = 128 << 20
+	}
+	return &Handler{Config: cfg, manifests: semaphore.NewWeighted(max(cfg.ManifestMemory, cfg.MaxManifestSize))}
+}
 
 // Mount adds the routes of the plane: one catch-all, because repository names hold slashes.
 func (h *Handler) Mount(r gin.IRouter) {
@@ -75,7 +87,7 @@ func (c *call) place() content.Place {
 // endpoint is one cell of the table.
 type endpoint struct {
 	name string // for logs, as the metrics will name it
-	// actions are the rights of which any one suffices; the first names the challenge's scope. None: the endpoint
+	// actions are the rights of which any one suffices, that with the widest scope last. None: the endpoint
 	// decides by itself.
 	actions []rbac.Action
 	serve   func(*Handler, *call) error
@@ -190,8 +202,8 @@ func (h *Handler) need(c *call, e endpoint) []access.Scope {
 		return []access.Scope{access.CatalogScope()}
 	case c.req.Kind == ocipath.KindUploads:
 		return mountScopes(c)
-	case len(e.actions) > 0:
-		return []access.Scope{access.RepositoryScope(c.repo, e.actions[0])}
+	case len(e.actions) > 0: // the last action has the widest scope
+		return []access.Scope{access.RepositoryScope(c.repo, e.actions[len(e.actions)-1])}
 	}
 	return nil
 }
@@ -212,6 +224,9 @@ func (h *Handler) authorize(c *call, e endpoint) (err error) {
 
 // fail answers with an error. What the client is not told goes to the log.
 func (h *Handler) fail(c *call, err error) {
+	if errors.Is(err, uploads.ErrOldDecision) {
+		err = errors.Join(access.ErrEpoch, err)
+	}
 	err = c.decision.Guard.Translate(err)
 	var progress *uploads.Error
 	if errors.As(err, &progress) {
@@ -221,8 +236,11 @@ func (h *Handler) fail(c *call, err error) {
 		err = ocierr.BlobUploadInvalid.With("the request body ended early").WithCause(err)
 	}
 	known := ocierr.From(err)
-	if known.Status >= http.StatusInternalServerError {
+	switch {
+	case known.Status >= http.StatusInternalServerError:
 		reqlog.Fail(c.ctx(), err)
+	case known.Cause != nil && (known.Status == http.StatusUnauthorized || known.Status == http.StatusForbidden):
+		reqlog.Set(c.ctx(), reqlog.Denied, known.Cause.Error())
 	}
 	ocierr.Write(c.w, c.r, known)
 }

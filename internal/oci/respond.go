@@ -1,11 +1,14 @@
 package oci
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 
@@ -38,12 +41,15 @@ func empty(w http.ResponseWriter, status int) {
 	w.WriteHeader(status)
 }
 
+// encode leaves <, > and & as they are: what was pushed comes back no longer than it was.
 func encode(document any) ([]byte, error) {
-	body, err := json.Marshal(document)
-	if err != nil {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(document); err != nil {
 		return nil, fmt.Errorf("encode answer: %w", err)
 	}
-	return body, nil
+	return bytes.TrimRight(body.Bytes(), "\n"), nil
 }
 
 func (c *call) base() string { return "/v2/" + c.req.Name() }
@@ -60,7 +66,18 @@ func pageSize(query url.Values, limit int) (int, error) {
 	if err != nil {
 		return 0, invalidPage(raw)
 	}
-	return int(min(n, uint64(limit))), nil //nolint:gosec // limit is a positive int
+	return int(min(n, uint64(limit))), nil
+}
+
+// textParameter reads a parameter that is compared with texts of the database, which hold no NUL and nothing but UTF-8.
+func textParameter(query url.Values, name string) (string, error) {
+	text := query.Get(name)
+	if strings.ContainsRune(text, 0) || !utf8.ValidString(text) {
+		known := ocierr.Unsupported.With("%s=%.64q is not a text", name, text)
+		known.Status = http.StatusBadRequest
+		return "", known
+	}
+	return text, nil
 }
 
 // invalidPage answers for a page size that is no number. The specification has no code for it; 400 with the code for

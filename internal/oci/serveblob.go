@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/berthregistry/berth/internal/oci/content"
@@ -15,12 +17,23 @@ import (
 	"github.com/berthregistry/berth/internal/telemetry/reqlog"
 )
 
+// maxReopens is how often a chunk is opened again in a row, without a byte between, when the store broke off: objects
+// never change, so reading goes on where it was.
+const maxReopens = 3
+
+// maxRanges is how many ranges one answer has at most: each is a read of its own from the store.
+const maxRanges = 16
+
 // serveBlob streams a blob through net/http's ServeContent, which knows single and multiple ranges, If-Range and
 // If-None-Match (RFC 9110).
 func (h *Handler) serveBlob(c *call, blob content.Blob) error {
-	reader := &blobReader{ctx: c.ctx(), store: h.Store, chunks: blob.Chunks, size: blob.Size, limit: blob.Size}
-	defer reader.close()
-	if start, length, ok := httprange.SingleRange(c.r.Header.Get("Range"), blob.Size); ok && c.r.Header.Get("If-Range") == "" {
+	r := withRange(c.r, blob.Size)
+	ctx, cancel := context.WithCancel(c.ctx())
+	reader := &blobReader{
+		ctx: ctx, cancel: cancel, store: h.Store, chunks: blob.Chunks, size: blob.Size, limit: blob.Size,
+	}
+	defer reader.finish() //nolint:errcheck // it only matters after the answer has begun
+	if start, length, ok := httprange.SingleRange(r.Header.Get("Range"), blob.Size); ok && r.Header.Get("If-Range") == "" {
 		reader.limit = start + length
 		reader.offset = start
 	}
@@ -28,26 +41,71 @@ func (h *Handler) serveBlob(c *call, blob content.Blob) error {
 		return err
 	}
 	reader.offset = 0
-	http.ServeContent(&blobWriter{ResponseWriter: c.w, blob: reader}, c.r, "", time.Time{}, reader)
-	if reader.err != nil {
-		reqlog.Fail(c.ctx(), reader.err)
+	w := &blobWriter{ResponseWriter: c.w, blob: reader}
+	http.ServeContent(w, r, "", time.Time{}, reader)
+	if err := reader.finish(); err != nil {
+		reqlog.Fail(c.ctx(), err)
 		panic(http.ErrAbortHandler) // too late for another status: the client must not take the rest for the end
+	}
+	if w.unsatisfiable {
+		return ocierr.RangeNotSatisfiable.WithHeader("Content-Range", fmt.Sprintf("bytes */%d", blob.Size))
 	}
 	return nil
 }
 
+// withRange is the request with the Range that ServeContent is to see. A unit that is not bytes does not count (RFC
+// 9110, section 14.2), neither do ranges of nothing, nor too many, and the last zero bytes of a blob cannot be had
+// (section 14.1.2).
+func withRange(r *http.Request, size int64) *http.Request {
+	asked := r.Header.Get("Range")
+	unit, set, found := strings.Cut(asked, "=")
+	if !found {
+		return r
+	}
+	specs := strings.Split(set, ",")
+	for i, spec := range specs {
+		if suffix, found := strings.CutPrefix(strings.Trim(spec, " \t"), "-"); found && suffix != "" && strings.Trim(suffix, "0") == "" {
+			specs[i] = fmt.Sprintf("%d-", size)
+		}
+	}
+	r = r.WithContext(r.Context())
+	r.Header = r.Header.Clone()
+	if strings.EqualFold(unit, "bytes") && len(specs) <= maxRanges && size > 0 {
+		r.Header.Set("Range", "bytes="+strings.Join(specs, ","))
+	} else {
+		r.Header.Del("Range")
+	}
+	return r
+}
+
 // blobReader reads the chunks of a blob one after the other, opening each when it is needed.
+//
+// For several ranges ServeContent reads in a goroutine that outlives it when the client goes away: hence the mutex.
 type blobReader struct {
 	ctx    context.Context
+	cancel context.CancelFunc
 	store  storage.Store
 	chunks []content.Chunk
 	size   int64
 	limit  int64 // nothing is wanted from here on, so nothing is fetched
 
-	offset  int64
-	current io.ReadCloser
-	at      int64 // offset in the blob of what current yields next
-	err     error
+	mu       sync.Mutex
+	offset   int64
+	current  io.ReadCloser
+	at       int64 // offset in the blob of what current yields next
+	end      int64 // offset in the blob of what follows current
+	err      error
+	finished bool
+}
+
+// finish ends all reading, also one that is under way, and returns the first error of any.
+func (b *blobReader) finish() error {
+	b.cancel()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.finished = true
+	b.close()
+	return b.err
 }
 
 // prepare opens the first chunk that will be read, while the answer can still be an error.
@@ -78,14 +136,14 @@ func (b *blobReader) open() error {
 	if err != nil {
 		return fmt.Errorf("open chunk: %w", err)
 	}
-	b.current, b.at = r, b.offset
+	b.current, b.at, b.end = r, b.offset, b.offset+length
 	return nil
 }
 
 func (b *blobReader) chunkAt(offset int64) (content.Chunk, bool) {
 	low, high := 0, len(b.chunks)
 	for low < high {
-		middle := int(uint(low+high) >> 1) //nolint:gosec // a mean of two indices
+		middle := int(uint(low+high) >> 1)
 		if b.chunks[middle].Start+b.chunks[middle].Size <= offset {
 			low = middle + 1
 		} else {
@@ -107,26 +165,44 @@ func (b *blobReader) close() {
 
 // Read implements io.Reader.
 func (b *blobReader) Read(p []byte) (int, error) {
-	if b.offset >= b.limit {
-		return 0, io.EOF
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.finished {
+		return 0, errFinished
 	}
-	if err := b.open(); err != nil {
-		b.err = err
-		return 0, err
-	}
-	n, err := b.current.Read(p)
-	b.advance(int64(n))
-	if errors.Is(err, io.EOF) {
-		b.close()
-		if err = nil; n == 0 {
-			return b.Read(p)
-		}
-	}
-	if err != nil {
+	n, err := b.read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
 		b.err = err
 	}
 	return n, err
 }
+
+var errFinished = errors.New("the answer has ended")
+
+func (b *blobReader) read(p []byte) (int, error) {
+	if b.offset >= b.limit {
+		return 0, io.EOF
+	}
+	if err := b.open(); err != nil {
+		return 0, err
+	}
+	n, err := b.current.Read(p)
+	b.advance(int64(n))
+	switch {
+	case !errors.Is(err, io.EOF):
+		return n, err
+	case b.offset < b.end:
+		return n, errShort
+	}
+	b.close()
+	if n == 0 {
+		return b.read(p)
+	}
+	return n, nil
+}
+
+// errShort says that an object has fewer bytes than its row tells.
+var errShort = fmt.Errorf("chunk: %w", io.ErrUnexpectedEOF)
 
 func (b *blobReader) advance(n int64) {
 	b.offset += n
@@ -135,6 +211,8 @@ func (b *blobReader) advance(n int64) {
 
 // Seek implements io.Seeker and moves nothing until the next Read.
 func (b *blobReader) Seek(offset int64, whence int) (int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	switch whence {
 	case io.SeekCurrent:
 		offset += b.offset
@@ -152,45 +230,70 @@ func (b *blobReader) Seek(offset int64, whence int) (int64, error) {
 // socket without passing through the process.
 func (b *blobReader) copyTo(w io.Writer, n int64) (int64, error) {
 	var total int64
-	for total < n && b.offset < b.limit {
-		if err := b.open(); err != nil {
-			b.err = err
-			return total, err
-		}
+	for reopened := 0; total < n && b.offset < b.limit; {
 		moved, err := b.copyChunk(w, n-total)
 		total += moved
+		if moved > 0 {
+			reopened = 0
+		}
+		if errors.Is(err, storage.ErrUnavailable) && reopened < maxReopens {
+			reopened++
+			b.close()
+			continue
+		}
 		if err != nil {
+			b.err = err
 			return total, err
 		}
 	}
 	return total, nil
 }
 
-func (b *blobReader) copyChunk(w io.Writer, n int64) (int64, error) {
-	c, _ := b.chunkAt(b.offset)
-	rest := min(c.Start+c.Size, b.limit) - b.offset
-	var moved int64
-	var err error
+func (b *blobReader) copyChunk(w io.Writer, n int64) (moved int64, err error) {
+	if err := b.open(); err != nil {
+		return 0, err
+	}
+	rest := b.end - b.offset
 	if to, ok := b.current.(io.WriterTo); ok && rest <= n {
 		moved, err = to.WriteTo(w)
 	} else {
 		moved, err = io.CopyN(w, b.current, min(rest, n))
 	}
 	b.advance(moved)
-	if err != nil {
-		b.err = err
+	switch {
+	case err != nil:
 		return moved, err
-	}
-	if moved == rest {
+	case moved < min(rest, n):
+		return moved, errShort
+	case moved == rest:
 		b.close()
 	}
 	return moved, nil
 }
 
-// blobWriter recognises the blob in what ServeContent copies, so that it is not copied through a buffer.
+// blobWriter recognises the blob in what ServeContent copies, so that it is not copied through a buffer. It keeps back
+// ServeContent's own answer to a range that cannot be had.
 type blobWriter struct {
 	http.ResponseWriter
-	blob *blobReader
+	blob          *blobReader
+	unsatisfiable bool
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *blobWriter) WriteHeader(status int) {
+	if status == http.StatusRequestedRangeNotSatisfiable {
+		w.unsatisfiable = true
+		return
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *blobWriter) Write(p []byte) (int, error) {
+	if w.unsatisfiable {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
 }
 
 // ReadFrom implements io.ReaderFrom.

@@ -128,7 +128,10 @@ func (h *Handler) mount(c *call, q startQuery, source *access.Decision) error {
 	case q.from == nil && c.decision.MayMountWithin():
 		err = h.Content.Mount(c.ctx(), c.place(), q.mount, nil, c.decision.Guard)
 	case q.from != nil && source != nil && source.Project.ID != uuid.Nil:
-		from := content.Place{Project: source.Project.ID, Path: q.from.Path}
+		from := content.Source{
+			Place: content.Place{Project: source.Project.ID, Path: q.from.Path},
+			Epoch: source.Project.Epoch, State: string(source.Project.State),
+		}
 		err = h.Content.Mount(c.ctx(), c.place(), q.mount, &from, c.decision.Guard)
 	}
 	if errors.Is(err, content.ErrNotFound) {

@@ -138,11 +138,11 @@ func (s *Store) Promise(ctx context.Context, p Place, blob Blob) (bool, error) {
 }
 
 var (
-	// mountSource holds the link that a mount copies, so that it cannot be deleted meanwhile.
 	mountFrom = database.SQL(`
 		INSERT INTO repository_blobs (repository_id, digest, blob_id, created_at, keep_until)
 		SELECT t.id, l.digest, l.blob_id, {bigint:$6}, {bigint:$7}
 		FROM repositories t, repositories r
+		JOIN projects s ON s.id = r.project_id AND s.epoch = $8 AND s.state = $9
 		JOIN repository_blobs l ON l.repository_id = r.id AND l.digest = $3 AND l.deleted_at IS NULL
 		WHERE t.project_id = $1 AND t.path = $2
 		  AND r.project_id = $4 AND r.path = $5 AND r.deleted_at IS NULL
@@ -165,18 +165,32 @@ var (
 		RETURNING 1`)
 )
 
+// Source is the repository that a mount reads from, in a project as the decision has seen it: after a change of the
+// project nothing is mounted.
+type Source struct {
+	Place
+	// Epoch is the project's.
+	Epoch int64
+	// State is the project's.
+	State string
+}
+
 // Mount shows a blob of another repository in this one (end-11), from a given repository or, when from is nil, from
 // any of the same project. It returns ErrNotFound where there is nothing to mount; nothing is written then.
-func (s *Store) Mount(ctx context.Context, p Place, d digest.Digest, from *Place, guard Guard) error {
+func (s *Store) Mount(ctx context.Context, p Place, d digest.Digest, from *Source, guard Guard) error {
 	b := &database.Batch{}
 	guard.Require(b)
 	EnsureRepository(b, p.Project, p.Path, s.now())
 	if from != nil {
-		b.Require(ErrNotFound, mountFrom, p.Project, p.Path, string(d), from.Project, from.Path, s.now(), s.keepUntil())
+		b.Require(ErrNotFound, mountFrom, p.Project, p.Path, string(d), from.Project, from.Path, s.now(), s.keepUntil(),
+			from.Epoch, from.State)
 	} else {
 		b.Require(ErrNotFound, mountWithin, p.Project, p.Path, string(d), s.now(), s.keepUntil())
 	}
 	err := s.DB.Run(ctx, b)
+	if errors.Is(err, database.ErrForeignKey) {
+		err = ErrNotFound // the collector has taken the blob since the statement saw its link
+	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("mount blob: %w", err)
 	}

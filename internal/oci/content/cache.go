@@ -24,7 +24,7 @@ func newManifestCache(limit int64) *manifestCache {
 	}
 	return &manifestCache{cache: otter.Must(&otter.Options[manifestKey, []byte]{
 		MaximumWeight: uint64(limit),
-		Weigher:       func(_ manifestKey, content []byte) uint32 { return uint32(min(len(content), 1<<31)) }, //nolint:gosec // bounded
+		Weigher:       func(_ manifestKey, content []byte) uint32 { return uint32(min(len(content), 1<<31)) },
 	})}
 }
 

@@ -23,6 +23,11 @@ var ErrNotFound = errors.New("not found")
 // ErrRaced says that a row which a change relies on went away meanwhile: the same batch may be run again.
 var ErrRaced = errors.New("lost a race with the collector")
 
+// IsRace tells whether a batch failed because what it refers to went away meanwhile.
+func IsRace(err error) bool {
+	return errors.Is(err, ErrRaced) || errors.Is(err, database.ErrForeignKey)
+}
+
 // Guard adds to a batch what must still hold when it commits.
 type Guard interface {
 	Require(b *database.Batch)
@@ -70,8 +75,15 @@ var ensureRepository = database.SQL(`
 	INSERT INTO repositories (id, project_id, path, created_at) VALUES ($1, $2, $3, $4)
 	ON CONFLICT (project_id, path) DO NOTHING`)
 
-// EnsureRepository adds to b what makes a repository exist.
+// reviveRepository touches no row of a repository that is not deleted, so pushes do not wait for each other.
+var reviveRepository = database.SQL(`
+	UPDATE repositories SET deleted_at = NULL, purge_after = NULL
+	WHERE project_id = $1 AND path = $2 AND deleted_at IS NOT NULL`)
+
+// EnsureRepository adds to b what makes a repository exist. One that was deleted comes back; its manifests and links,
+// deleted with it, stay hidden until they are pushed again.
 func EnsureRepository(b *database.Batch, project uuid.UUID, path string, now int64) {
+	b.Exec(reviveRepository, project, path)
 	b.Exec(ensureRepository, uuid.Must(uuid.NewV7()), project, path, now)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
@@ -16,12 +17,18 @@ var (
 		SELECT name FROM tags WHERE deleted_at IS NULL AND name > $3
 		  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
 		ORDER BY name LIMIT {bigint:$4}`)
+	// The sum of the annotations before a row bounds what is read: each may be as long as a manifest.
 	listReferrers = database.SQL(`
-		SELECT digest, media_type, size, artifact_type, annotations FROM manifests
-		WHERE subject_digest = $3 AND digest > $4 AND deleted_at IS NULL
-		  AND ({text:$5} = '' OR artifact_type = $5)
-		  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
-		ORDER BY digest LIMIT {bigint:$6}`)
+		SELECT digest, media_type, size, artifact_type, annotations FROM (
+			SELECT digest, media_type, size, artifact_type, annotations,
+				row_number() OVER list AS place, sum(octet_length(annotations)) OVER list - octet_length(annotations) AS before
+			FROM manifests
+			WHERE subject_digest = $3 AND digest > $4 AND deleted_at IS NULL
+			  AND ({text:$5} = '' OR artifact_type = $5)
+			  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
+			WINDOW list AS (ORDER BY digest ROWS UNBOUNDED PRECEDING)
+			ORDER BY digest LIMIT {bigint:$6}) AS page
+		WHERE place <= 2 OR before <= {bigint:$7} ORDER BY digest`)
 	listRepositories = database.SQL(`
 		SELECT p.slug, r.path FROM projects p JOIN repositories r ON r.project_id = p.id
 		WHERE p.slug IS NOT NULL AND p.state <> 'deleted' AND r.deleted_at IS NULL
@@ -78,30 +85,55 @@ type Referrer struct {
 	Annotations  json.RawMessage `json:"annotations,omitempty"`
 }
 
-// Referrers lists up to limit manifests that refer to a subject, in the order of their digests after last, of one
-// artifact type unless that is empty (end-12). An unknown subject or repository has none.
-func (s *Store) Referrers(ctx context.Context, p Place, subject digest.Digest, artifactType, last string, limit int) ([]Referrer, error) {
-	rows, err := s.DB.Query(ctx, listReferrers, p.Project, p.Path, string(subject), last, artifactType, int64(limit))
+// length is at least what the referrer takes in an answer, in bytes.
+func (r *Referrer) length() int {
+	const rest = 256 // digest, size and the names of the fields
+	return len(r.Annotations) + 2*(len(r.ArtifactType)+len(r.MediaType)) + rest
+}
+
+// Referrers lists a page of the manifests that refer to a subject, in the order of their digests after last, of one
+// artifact type unless that is empty (end-12), and tells whether there are more. A page has up to limit entries, and
+// as JSON up to maxBytes bytes, but one entry always fits. An unknown subject or repository has none.
+func (s *Store) Referrers(
+	ctx context.Context, p Place, subject digest.Digest, artifactType, last string, limit, maxBytes int,
+) (page []Referrer, more bool, err error) {
+	rows, err := s.DB.Query(ctx, listReferrers, p.Project, p.Path, string(subject), last, artifactType,
+		int64(limit)+1, int64(maxBytes))
 	if err != nil {
-		return nil, fmt.Errorf("list referrers: %w", err)
+		return nil, false, fmt.Errorf("list referrers: %w", err)
 	}
 	defer rows.Close()
-	referrers := []Referrer{}
-	for rows.Next() {
-		var r Referrer
-		var annotations string
-		if err := rows.Scan(scanDigest(&r.Digest), &r.MediaType, &r.Size, &r.ArtifactType, &annotations); err != nil {
-			return nil, fmt.Errorf("list referrers: %w", err)
+	page = []Referrer{}
+	for size := 256; rows.Next(); {
+		r, err := scanReferrer(rows)
+		if err != nil {
+			return nil, false, fmt.Errorf("list referrers: %w", err)
 		}
-		if annotations != "" {
-			r.Annotations = json.RawMessage(annotations)
+		size += r.length()
+		if len(page) == limit || len(page) > 0 && size > maxBytes {
+			return page, true, nil
 		}
-		referrers = append(referrers, r)
+		page = append(page, r)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("list referrers: %w", err)
+		return nil, false, fmt.Errorf("list referrers: %w", err)
 	}
-	return referrers, nil
+	return page, false, nil
+}
+
+// scanReferrer reads a row. A descriptor's media type has no parameters, though the Content-Type may have had some.
+func scanReferrer(rows database.Rows) (Referrer, error) {
+	var r Referrer
+	var contentType, annotations string
+	if err := rows.Scan(scanDigest(&r.Digest), &contentType, &r.Size, &r.ArtifactType, &annotations); err != nil {
+		return Referrer{}, err
+	}
+	mediaType, _, _ := strings.Cut(contentType, ";")
+	r.MediaType = strings.ToLower(strings.TrimSpace(mediaType))
+	if annotations != "" {
+		r.Annotations = json.RawMessage(annotations)
+	}
+	return r, nil
 }
 
 // Viewer says whose repositories a catalog lists: everything, a user's, or one project's.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
@@ -126,6 +127,8 @@ type NewManifest struct {
 	Subject digest.Digest
 	// Blobs must all be visible in the repository.
 	Blobs []digest.Digest
+	// Foreign are layers that need not be in the repository; those that are stay as long as the manifest.
+	Foreign []digest.Digest
 	// Children are an index's manifests. They need not exist.
 	Children []digest.Digest
 	// Tags name the manifest afterwards, moving away from what they named before.
@@ -156,21 +159,31 @@ var (
 		INSERT INTO manifest_blobs (repository_id, manifest_digest, blob_digest)
 		SELECT ` + thisRepository + `, {text:$3}, each.value FROM {each:$4} WHERE true
 		ON CONFLICT DO NOTHING`)
+	insertForeignBlobs = database.SQL(`
+		INSERT INTO manifest_blobs (repository_id, manifest_digest, blob_digest)
+		SELECT l.repository_id, {text:$3}, l.digest FROM (SELECT repository_id, digest FROM repository_blobs
+			WHERE repository_id = ` + thisRepository + ` AND deleted_at IS NULL
+			  AND digest IN (SELECT each.value FROM {each:$4}) ORDER BY digest {share}) AS l WHERE true
+		ON CONFLICT DO NOTHING`)
 	insertManifestChildren = database.SQL(`
 		INSERT INTO manifest_children (repository_id, parent_digest, child_digest)
 		SELECT ` + thisRepository + `, {text:$3}, each.value FROM {each:$4} WHERE true
 		ON CONFLICT DO NOTHING`)
+	// A tag is locked before its history is written, also one that is new, and hidden until then: so the history is in
+	// the order in which the tag moves.
+	lockTag = database.SQL(`
+		INSERT INTO tags (repository_id, name, digest, pushed_by, created_at, updated_at, deleted_at)
+		SELECT r.id, {text:$3}, {text:$4}, {text:$5}, {bigint:$6}, {bigint:$6}, {bigint:$6} FROM repositories r
+		WHERE r.project_id = $1 AND r.path = $2
+		ON CONFLICT (repository_id, name) DO UPDATE SET updated_at = tags.updated_at`)
 	insertTagHistory = database.SQL(`
 		INSERT INTO tag_history (repository_id, tag, digest, actor, at)
 		SELECT r.id, {text:$3}, {text:$4}, {text:$5}, {bigint:$6} FROM repositories r
 		WHERE r.project_id = $1 AND r.path = $2 AND NOT EXISTS (SELECT 1 FROM tags t
 			WHERE t.repository_id = r.id AND t.name = $3 AND t.digest = $4 AND t.deleted_at IS NULL)`)
-	upsertTag = database.SQL(`
-		INSERT INTO tags (repository_id, name, digest, pushed_by, created_at, updated_at)
-		SELECT r.id, {text:$3}, {text:$4}, {text:$5}, {bigint:$6}, {bigint:$6} FROM repositories r
-		WHERE r.project_id = $1 AND r.path = $2
-		ON CONFLICT (repository_id, name) DO UPDATE SET digest = excluded.digest, pushed_by = excluded.pushed_by,
-			updated_at = excluded.updated_at, deleted_at = NULL, purge_after = NULL`)
+	moveTag = database.SQL(`
+		UPDATE tags SET digest = $4, pushed_by = $5, updated_at = $6, deleted_at = NULL, purge_after = NULL
+		WHERE name = $3 AND repository_id = ` + thisRepository)
 	missingBlobs = database.SQL(`
 		SELECT each.value FROM {each:$3} WHERE NOT EXISTS (SELECT 1 FROM repository_blobs l
 			WHERE l.repository_id = ` + thisRepository + ` AND l.digest = each.value AND l.deleted_at IS NULL)`)
@@ -180,8 +193,11 @@ var (
 // *MissingBlobsError where the repository does not show all of its blobs; nothing is written then.
 func (s *Store) PutManifest(ctx context.Context, p Place, m NewManifest, guard Guard) error {
 	err := s.putManifest(ctx, p, m, guard)
-	if errors.Is(err, database.ErrForeignKey) {
+	if IsRace(err) {
 		err = s.putManifest(ctx, p, m, guard) // a link went between the check and the reference to it
+	}
+	if IsRace(err) {
+		return fmt.Errorf("%w: store manifest: %w", database.ErrUnavailable, err)
 	}
 	if errors.Is(err, ErrBlobsMissing) {
 		return s.explainMissing(ctx, p, m)
@@ -204,12 +220,16 @@ func (s *Store) putManifest(ctx context.Context, p Place, m NewManifest, guard G
 		b.Require(ErrBlobsMissing, requireBlobs, p.Project, p.Path, blobs, int64(len(m.Blobs)))
 		b.Exec(insertManifestBlobs, p.Project, p.Path, string(m.Digest), blobs)
 	}
+	if len(m.Foreign) > 0 {
+		b.Exec(insertForeignBlobs, p.Project, p.Path, string(m.Digest), database.Strings(digestStrings(m.Foreign)))
+	}
 	if len(m.Children) > 0 {
 		b.Exec(insertManifestChildren, p.Project, p.Path, string(m.Digest), database.Strings(digestStrings(m.Children)))
 	}
-	for _, tag := range m.Tags {
-		b.Exec(insertTagHistory, p.Project, p.Path, tag, string(m.Digest), m.Actor, now)
-		b.Exec(upsertTag, p.Project, p.Path, tag, string(m.Digest), m.Actor, now)
+	for _, tag := range slices.Sorted(slices.Values(m.Tags)) { // in one order for all, or two pushes could lock each other out
+		for _, stmt := range []database.Stmt{lockTag, insertTagHistory, moveTag} {
+			b.Exec(stmt, p.Project, p.Path, tag, string(m.Digest), m.Actor, now)
+		}
 	}
 	return s.DB.Run(ctx, b)
 }
@@ -263,6 +283,9 @@ func nullable(text string) *string {
 }
 
 var (
+	lockTagsOf = database.SQL(`
+		SELECT 1 FROM tags WHERE digest = $3 AND deleted_at IS NULL AND repository_id = ` + thisRepository + `
+		ORDER BY name {update}`)
 	hideTagsOf = database.SQL(`
 		UPDATE tags SET deleted_at = $4, purge_after = $5
 		WHERE digest = $3 AND deleted_at IS NULL AND repository_id = ` + thisRepository)
@@ -290,9 +313,11 @@ var (
 func (s *Store) DeleteManifest(ctx context.Context, p Place, d digest.Digest, actor string, guard Guard) error {
 	b := &database.Batch{}
 	guard.Require(b)
-	b.Require(ErrNotFound, hideManifest, p.Project, p.Path, string(d), s.now(), s.purgeAfter())
-	b.Exec(historyOfTags, p.Project, p.Path, string(d), actor, s.now())
-	b.Exec(hideTagsOf, p.Project, p.Path, string(d), s.now(), s.purgeAfter())
+	now := s.now()
+	b.Require(ErrNotFound, hideManifest, p.Project, p.Path, string(d), now, s.purgeAfter())
+	b.Exec(lockTagsOf, p.Project, p.Path, string(d))
+	b.Exec(historyOfTags, p.Project, p.Path, string(d), actor, now)
+	b.Exec(hideTagsOf, p.Project, p.Path, string(d), now, s.purgeAfter())
 	return s.deleted(s.DB.Run(ctx, b))
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/oci/digests"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 )
@@ -36,7 +37,7 @@ func (s *Service) Append(ctx context.Context, t Target, ref Ref, body Body) (Pro
 			err = r.giveBack()
 		}
 		if err != nil {
-			return err
+			return r.giveUp(err)
 		}
 		p, err = s.progress(ctx, sess)
 		return err
@@ -52,41 +53,65 @@ func (s *Service) write(ctx context.Context, t Target, ref Ref, body Body, f fun
 	}
 	w, inherited, err := s.writers.begin(ctx, sess.id, body.Interrupt)
 	if err != nil {
-		return outcome(sess, err)
+		return s.outcome(ctx, sess, err, nil)
 	}
 	defer s.writers.end(sess.id, w)
-	stop := context.AfterFunc(ctx, func() { w.abandon(context.Cause(ctx)) })
-	err = s.awaitLease(w.ctx, sess, inherited)
-	stop()
-	if err != nil {
-		return outcome(sess, err)
+	if body.Length == 0 {
+		w.finishing()
 	}
-	return outcome(sess, f(w, sess))
+	stop := context.AfterFunc(ctx, func() { w.abandon(context.Cause(ctx)) })
+	err = s.alone(w.ctx, sess, inherited)
+	stop()
+	if err == nil {
+		err = f(w, sess)
+	}
+	return s.outcome(ctx, sess, err, context.Cause(w.ctx))
 }
 
-// outcome turns the reasons for which a writer was stopped into answers.
-func outcome(sess *session, err error) error {
+// outcome turns the reasons for which a writer was stopped into answers. stopped is why its context ended, if it did.
+func (s *Service) outcome(ctx context.Context, sess *session, err, stopped error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, errDraining):
 		return ocierr.Unavailable.With("the server is restarting: go on with the session in a moment")
-	case errors.Is(err, errSuperseded), errors.Is(err, errStale):
-		return sess.overtaken()
+	case errors.Is(err, errSuperseded), errors.Is(err, context.Canceled) && errors.Is(stopped, errSuperseded):
+		return s.overtaken(ctx, sess, true)
+	case errors.Is(err, errStale):
+		return s.overtaken(ctx, sess, false)
 	}
 	return err
 }
 
+// overtaken answers a request whose session another one has moved on, with where it stands by now. One that was stopped
+// before either of them committed a byte is to be sent again: the other may be an older attempt, cut off and late.
+func (s *Service) overtaken(ctx context.Context, sess *session, stopped bool) error {
+	if err := sess.load(ctx, s.DB); err != nil {
+		return err
+	}
+	if err := sess.requireOpen(); err != nil {
+		return err
+	}
+	if stopped && !sess.stored {
+		return ocierr.Unavailable.With("another request for this upload session took over")
+	}
+	return sess.overtaken()
+}
+
 // receiver prepares to receive a body, after everything that can be checked before its first byte.
 func (s *Service) receiver(ctx context.Context, w *writer, t Target, sess *session, body Body) (*receiver, error) {
-	if body.RangeLength >= 0 && body.Length >= 0 && body.RangeLength != body.Length {
-		return nil, ocierr.SizeInvalid.With("Content-Range covers %d bytes, the body has %d", body.RangeLength, body.Length)
-	}
 	begin, err := sess.bodyStart(body.Start)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.checkSize(begin.offset + max(0, body.Length)); err != nil {
+	if body.RangeLength >= 0 && body.Length >= 0 && body.RangeLength != body.Length {
+		return nil, ocierr.SizeInvalid.With("Content-Range covers %d bytes, the body has %d", body.RangeLength, body.Length)
+	}
+	before, err := s.chunksUpTo(ctx, sess, begin)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.checkCaps(begin, before, max(0, body.Length, body.RangeLength)); err != nil {
 		return nil, err
 	}
 	hasher, err := s.hasherAt(ctx, sess, begin)
@@ -94,9 +119,36 @@ func (s *Service) receiver(ctx context.Context, w *writer, t Target, sess *sessi
 		return nil, err
 	}
 	return &receiver{
-		s: s, sess: sess, target: t, writer: w, body: body, begin: begin, before: sess.chunks, hasher: hasher,
+		s: s, sess: sess, target: t, writer: w, body: body, begin: begin, before: before, hasher: hasher,
 		renewed: s.Clock(),
 	}, nil
+}
+
+// checkCaps refuses a body of so many bytes that would make the blob too large, wherever that can be told beforehand.
+func (s *Service) checkCaps(begin mark, before, size int64) error {
+	if err := s.checkSize(begin.offset, size); err != nil {
+		return err
+	}
+	if chunks := size/s.ChunkSize + min(1, size%s.ChunkSize); chunks > MaxChunks-before {
+		return errTooManyChunks
+	}
+	return nil
+}
+
+var countChunks = database.SQL(`SELECT count(*) FROM chunks WHERE owner_id = $1 AND start < $2`)
+
+// chunksUpTo is how many chunks lie before a mark. Only a body that goes back to a base has to count them.
+func (s *Service) chunksUpTo(ctx context.Context, sess *session, m mark) (n int64, err error) {
+	switch m.offset {
+	case 0:
+		return 0, nil
+	case sess.committed.offset:
+		return sess.chunks, nil
+	}
+	if err := s.DB.QueryRow(ctx, countChunks, sess.id, m.offset).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count chunks: %w", err)
+	}
+	return n, nil
 }
 
 // hasherAt goes on hashing at a mark. A hash state that this build cannot read is replaced by reading the content.
@@ -121,9 +173,16 @@ func (r *receiver) giveBack() error {
 }
 
 // takeBack removes what a wrong body has committed.
-func (s *Service) takeBack(ctx context.Context, sess *session, t Target, begin mark) error {
-	c := change{rewind: true, base: begin, committed: begin, status: statusOpen}
-	if err := s.commitChunk(ctx, sess, t, c); err != nil {
+func (r *receiver) takeBack(ctx context.Context) error {
+	c := change{rewind: true, kept: r.before, base: r.begin, committed: r.begin, status: statusOpen}
+	err := r.s.commitChunk(ctx, r.sess, r.target, c)
+	if errors.Is(err, database.ErrUnavailable) { // once more: the client will not do it
+		unclear := errors.Is(err, database.ErrUnclear)
+		if err = r.s.commitChunk(ctx, r.sess, r.target, c); unclear && errors.Is(err, errStale) {
+			return nil // it had taken effect
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("take back a wrong body: %w", err)
 	}
 	return nil
@@ -138,7 +197,7 @@ func (s *Service) Cancel(ctx context.Context, t Target, ref Ref) error {
 	}
 	w, _, err := s.writers.begin(ctx, sess.id, func() {})
 	if err != nil {
-		return outcome(sess, err)
+		return s.outcome(ctx, sess, err, nil)
 	}
 	defer s.writers.end(sess.id, w)
 	for range maxRaces {
@@ -152,6 +211,9 @@ func (s *Service) Cancel(ctx context.Context, t Target, ref Ref) error {
 		if !errors.Is(err, errStale) {
 			return err
 		}
+	}
+	if !sess.stored {
+		return ocierr.BlobUploadUnknown.With("the upload session has ended")
 	}
 	return ocierr.Unavailable.WithCause(err)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/oci/content"
+	"github.com/berthregistry/berth/internal/oci/ocierr"
 )
 
 // errStale says that the session changed since it was read: another writer committed first.
@@ -18,6 +19,7 @@ var errStale = errors.New("the upload session has moved on")
 type change struct {
 	chunk     *chunk        // appended, or nil
 	rewind    bool          // chunks from base.offset on are released first
+	kept      int64         // with rewind: how many chunks stay
 	base      mark          // new base
 	committed mark          // new end
 	lease     bool          // the writer goes on: keep others out for leaseTime
@@ -26,12 +28,14 @@ type change struct {
 }
 
 var (
+	// insertSession refuses the ID of a blob: the session has finished, its row expired, and its chunks are the blob's.
 	insertSession = database.SQL(`
 		INSERT INTO upload_sessions (id, project_id, repository_path, principal, epoch, algorithm, status, digest,
 			base_offset, base_state, committed_offset, committed_state, chunk_count, fence, lease_until,
 			created_at, last_activity_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1,
-			CASE WHEN {bigint:$14} = 0 THEN 0 ELSE {now} + {bigint:$14} END, $15, $15)
+		SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1,
+			CASE WHEN {bigint:$14} = 0 THEN 0 ELSE {now} + {bigint:$14} END, {bigint:$15}, {bigint:$15}
+		WHERE NOT EXISTS (SELECT 1 FROM blobs WHERE id = $1)
 		ON CONFLICT (id) DO NOTHING RETURNING 1`)
 	updateSession = database.SQL(`
 		UPDATE upload_sessions SET status = $3, digest = $4, base_offset = $5, base_state = $6,
@@ -46,11 +50,16 @@ var (
 		ON CONFLICT (object_key) DO NOTHING`)
 	deleteChunks = database.SQL(`DELETE FROM chunks WHERE owner_id = $1 AND start >= $2`)
 	doomObject   = database.SQL(`
-		INSERT INTO doomed_objects (object_key, size, delete_after) VALUES ($1, $2, $3)
+		INSERT INTO doomed_objects (object_key, size, delete_after)
+		SELECT {text:$1}, {bigint:$2}, {bigint:$3} WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE object_key = $1)
 		ON CONFLICT (object_key) DO NOTHING`)
 	chunkExists = database.SQL(`SELECT 1 FROM chunks WHERE object_key = $1`)
-	renewLease  = database.SQL(`
-		UPDATE upload_sessions SET lease_until = CASE WHEN {bigint:$3} = 0 THEN 0 ELSE {now} + {bigint:$3} END
+	takeLease   = database.SQL(`
+		UPDATE upload_sessions SET fence = fence + 1, lease_until = 0
+		WHERE id = $1 AND fence = $2 AND status = 'open' RETURNING 1`)
+	renewLease = database.SQL(`
+		UPDATE upload_sessions SET last_activity_at = $4,
+			lease_until = CASE WHEN {bigint:$3} = 0 THEN 0 ELSE {now} + {bigint:$3} END
 		WHERE id = $1 AND fence = $2 AND status = 'open' RETURNING 1`)
 )
 
@@ -61,8 +70,8 @@ func (s *Service) add(b *database.Batch, sess *session, c change) {
 		lease = leaseTime.Microseconds()
 	}
 	chunks := sess.chunks
-	if c.rewind && c.base.offset == 0 {
-		chunks = 0
+	if c.rewind {
+		chunks = c.kept
 	}
 	if c.chunk != nil {
 		chunks++
@@ -98,7 +107,7 @@ func (s *Service) commitChunk(ctx context.Context, sess *session, t Target, c ch
 	t.Guard.Require(b)
 	s.add(b, sess, c)
 	err := s.DB.Run(ctx, b)
-	if errors.Is(err, database.ErrUnclear) {
+	if errors.Is(err, database.ErrUnclear) && c.chunk != nil {
 		err = s.recheckChunk(ctx, c.chunk, err)
 	}
 	if err != nil {
@@ -120,8 +129,8 @@ func (s *Service) recheckChunk(ctx context.Context, c *chunk, unclear error) err
 
 // apply brings the session's copy in memory up to what was committed.
 func (s *session) apply(c change) {
-	if c.rewind && c.base.offset == 0 {
-		s.chunks = 0
+	if c.rewind {
+		s.chunks = c.kept
 	}
 	if c.chunk != nil {
 		s.chunks++
@@ -145,10 +154,13 @@ func (s *Service) finish(ctx context.Context, sess *session, t Target, c change,
 	s.nameBlob(b, sess, t, c)
 	err := s.DB.Run(ctx, b)
 	for range maxRaces {
-		if !errors.Is(err, content.ErrRaced) {
+		if !content.IsRace(err) {
 			break
 		}
 		err = s.DB.Run(ctx, b)
+	}
+	if content.IsRace(err) {
+		return ocierr.Unavailable.WithCause(err)
 	}
 	if errors.Is(err, database.ErrUnclear) {
 		err = s.recheckLink(ctx, t, c.digest, err)
@@ -224,7 +236,7 @@ func (s *Service) setLease(ctx context.Context, sess *session, fence int64, keep
 		lease = leaseTime.Microseconds()
 	}
 	b := &database.Batch{}
-	b.Require(errStale, renewLease, sess.id, fence, lease)
+	b.Require(errStale, renewLease, sess.id, fence, lease, s.now())
 	if err := s.DB.Run(ctx, b); err != nil {
 		return fmt.Errorf("upload lease: %w", err)
 	}

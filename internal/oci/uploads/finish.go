@@ -24,7 +24,7 @@ import (
 func (s *Service) Finish(ctx context.Context, t Target, ref Ref, body Body, want digest.Digest) error {
 	err := s.write(ctx, t, ref, body, func(w *writer, sess *session) error {
 		if sess.status == statusFinished {
-			return s.finishAgain(ctx, sess, t, body, want)
+			return s.finishAgain(ctx, w, sess, t, body, want)
 		}
 		if err := sess.requireOpen(); err != nil {
 			return err
@@ -35,7 +35,7 @@ func (s *Service) Finish(ctx context.Context, t Target, ref Ref, body Body, want
 		}
 		err = r.finish(want, false)
 		if err != nil && sess.status == statusFinished {
-			return s.finishAgain(ctx, sess, t, Body{Reader: http.NoBody}, want) // the same PUT won on another replica
+			return s.finishAgain(ctx, w, sess, t, Body{Reader: http.NoBody}, want) // the same PUT won on another replica
 		}
 		return err
 	})
@@ -51,14 +51,23 @@ func (s *Service) Monolithic(ctx context.Context, t Target, body Body, want dige
 	sess := newSession(t, id, digests.Of(want))
 	w, _, err := s.writers.begin(ctx, id, body.Interrupt)
 	if err != nil {
-		return outcome(sess, err)
+		return s.outcome(ctx, sess, err, nil)
 	}
 	defer s.writers.end(id, w)
 	r, err := s.receiver(ctx, w, t, sess, body)
 	if err != nil {
 		return err
 	}
-	return outcome(sess, r.finish(want, true))
+	err = r.finish(want, true)
+	if err != nil && sess.stored && sess.status == statusOpen { // nobody knows the session
+		if eerr := s.end(context.WithoutCancel(ctx), sess, t, nil); eerr != nil {
+			s.Logger.WarnContext(ctx, "release chunks", "error", eerr) // they expire
+		}
+	}
+	if errors.Is(err, errDraining) {
+		return s.outcome(ctx, sess, err, nil)
+	}
+	return err
 }
 
 // finisher is the receiver of a PUT. An empty body never goes back: it names what is committed, wherever its Location
@@ -66,9 +75,12 @@ func (s *Service) Monolithic(ctx context.Context, t Target, body Body, want dige
 func (s *Service) finisher(ctx context.Context, w *writer, t Target, sess *session, body Body) (*receiver, error) {
 	empty := body.Length == 0
 	if body.Length < 0 {
+		if _, err := sess.bodyStart(body.Start); body.Start >= 0 && err != nil {
+			return nil, err
+		}
 		var err error
 		if empty, err = peekEmpty(&body); err != nil {
-			return nil, errBodyCut{err}
+			return nil, s.interrupted(w, err)
 		}
 	}
 	if empty {
@@ -114,9 +126,17 @@ func (r *receiver) finish(want digest.Digest, ephemeral bool) error {
 	if err != nil {
 		return err
 	}
+	ephemeral = ephemeral && !r.placed // a body of several chunks has made a row
+	if err := r.name(want, last, ephemeral); err != nil {
+		return r.giveUp(err)
+	}
+	return nil
+}
+
+func (r *receiver) name(want digest.Digest, last *chunk, ephemeral bool) error {
 	got, err := r.digestAs(digests.Of(want), last)
 	if err != nil {
-		return err
+		return r.drop(last, err)
 	}
 	if got != want {
 		return r.refuse(want, last, ephemeral)
@@ -148,16 +168,19 @@ func (r *receiver) digestAs(algorithm digests.Algo, last *chunk) (digest.Digest,
 	return h.Digest(), nil
 }
 
-// refuse ends the session of content with another digest than the client says. A monolithic POST left at most an
-// object without a row.
+// refuse ends the session of content with another digest than the client says. A monolithic POST of one chunk has no
+// session.
 func (r *receiver) refuse(want digest.Digest, last *chunk, ephemeral bool) error {
 	refusal := ocierr.DigestInvalid.With("the content does not have the digest %s", want)
 	if ephemeral {
 		return r.s.doom(r.writer.ctx, last, refusal)
 	}
 	err := r.s.end(r.writer.ctx, r.sess, r.target, last)
-	if err != nil && !errors.Is(err, errStale) {
-		return err
+	switch {
+	case errors.Is(err, errStale):
+		return r.drop(last, refusal)
+	case err != nil:
+		return r.drop(last, err)
 	}
 	return refusal
 }
@@ -170,19 +193,22 @@ func (s *Service) doom(ctx context.Context, last *chunk, then error) error {
 	b := &database.Batch{}
 	b.Exec(doomObject, last.key, last.size, s.doomAt())
 	if err := s.DB.Run(ctx, b); err != nil {
-		s.Logger.Warn("release chunk", "error", err) // the sweep of its day finds it
+		s.Logger.WarnContext(ctx, "release chunk", "error", err) // the sweep of its day finds it
 	}
 	return then
 }
 
 // finishAgain answers a repeated PUT. The body is read to its end: a client that is still sending would otherwise
 // see a broken connection instead of the answer.
-func (s *Service) finishAgain(ctx context.Context, sess *session, t Target, body Body, want digest.Digest) error {
+func (s *Service) finishAgain(
+	ctx context.Context, w *writer, sess *session, t Target, body Body, want digest.Digest,
+) error {
 	if sess.digest != want {
 		return ocierr.BlobUploadUnknown.With("the upload session has ended")
 	}
-	if _, err := io.Copy(io.Discard, body.Reader); err != nil {
-		return errBodyCut{err}
+	rest := io.LimitReader(body.Reader, sess.committed.offset+1) // what repeats the content is no longer than it
+	if _, err := io.Copy(io.Discard, rest); err != nil {
+		return s.interrupted(w, err)
 	}
 	kept, err := content.Keep(ctx, s.DB, t.Project, t.Path, want, s.keepUntil())
 	if err != nil {

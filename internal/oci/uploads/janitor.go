@@ -17,15 +17,19 @@ const (
 	janitorInterval = time.Minute
 	// janitorBatch is how many of either it takes at a time.
 	janitorBatch = 200
+	// postponement is when objects that could not be removed are tried again.
+	postponement = time.Hour
 )
 
 var (
 	idleSessions = database.SQL(`
-		SELECT id FROM upload_sessions WHERE last_activity_at < $1 ORDER BY last_activity_at LIMIT {bigint:$2}`)
+		SELECT id FROM upload_sessions WHERE last_activity_at < $1 AND lease_until < {instant} ORDER BY last_activity_at LIMIT {bigint:$2}`)
 	deleteIdleSession = database.SQL(`
-		DELETE FROM upload_sessions WHERE id = $1 AND last_activity_at < $2 RETURNING 1`)
+		DELETE FROM upload_sessions WHERE id = $1 AND last_activity_at < $2 AND lease_until < {now} RETURNING 1`)
 	dueObjects = database.SQL(`
 		SELECT object_key FROM doomed_objects WHERE delete_after < $1 ORDER BY delete_after LIMIT {bigint:$2}`)
+	postponeObjects = database.SQL(`
+		UPDATE doomed_objects SET delete_after = $2 WHERE object_key IN (SELECT each.value FROM {each:$1})`)
 	forgetObjects = database.SQL(`
 		DELETE FROM doomed_objects WHERE object_key IN (SELECT each.value FROM {each:$1})`)
 )
@@ -35,9 +39,9 @@ var (
 func (s *Service) Run(ctx context.Context) error {
 	for {
 		if err := s.Tidy(ctx); err != nil && ctx.Err() == nil {
-			s.Logger.Warn("tidy up uploads", "error", err)
+			s.Logger.WarnContext(ctx, "tidy up uploads", "error", err)
 		}
-		timer := time.NewTimer(janitorInterval/2 + rand.N(janitorInterval)) //nolint:gosec // spreads replicas out
+		timer := time.NewTimer(janitorInterval/2 + rand.N(janitorInterval)) // spreads replicas out
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -105,24 +109,34 @@ func (s *Service) expireSession(ctx context.Context, id uuid.UUID, before int64)
 }
 
 // sweep removes the objects whose time has come. Removing one twice does no harm, so replicas need not agree.
-func (s *Service) sweep(ctx context.Context) error {
+func (s *Service) sweep(ctx context.Context) (failed error) {
 	for {
 		keys, err := s.due(ctx)
 		if err != nil || len(keys) == 0 {
 			return err
 		}
-		if err := s.Store.Delete(ctx, keys...); err != nil {
-			return fmt.Errorf("remove released objects: %w", err)
-		}
+		removed := s.remove(ctx, keys)
 		b := &database.Batch{}
-		b.Exec(forgetObjects, database.Strings(keys))
-		if err := s.DB.Run(ctx, b); err != nil {
-			return fmt.Errorf("forget released objects: %w", err)
+		if removed == nil {
+			b.Exec(forgetObjects, database.Strings(keys))
+		} else { // whatever stands in the way of some must not stop the rest
+			b.Exec(postponeObjects, database.Strings(keys), database.ToMicros(s.Clock().Add(postponement)))
 		}
+		if err := s.DB.Run(ctx, b); err != nil {
+			return errors.Join(removed, fmt.Errorf("forget released objects: %w", err))
+		}
+		failed = errors.Join(failed, removed)
 		if len(keys) < janitorBatch {
-			return nil
+			return failed
 		}
 	}
+}
+
+func (s *Service) remove(ctx context.Context, keys []string) error {
+	if err := s.Store.Delete(ctx, keys...); err != nil {
+		return fmt.Errorf("remove released objects: %w", err)
+	}
+	return nil
 }
 
 func (s *Service) due(ctx context.Context) ([]string, error) {

@@ -11,7 +11,8 @@ import (
 // pipeline stores closed chunks while their body goes on, several at once, and gives them their rows in order.
 type pipeline struct {
 	ctx       context.Context
-	place     func(*chunk) error
+	place     func(*chunk) error        // gives a stored chunk its row
+	drop      func(*chunk, error) error // releases one that gets none, because of an error
 	queue     chan *closed
 	ended     chan struct{}
 	once      sync.Once
@@ -29,8 +30,12 @@ type closed struct {
 	stored chan error
 }
 
-func newPipeline(ctx context.Context, depth int, place func(*chunk) error) *pipeline {
-	return &pipeline{ctx: ctx, place: place, queue: make(chan *closed, max(1, depth)-1), ended: make(chan struct{})}
+func newPipeline(
+	ctx context.Context, depth int, place func(*chunk) error, drop func(*chunk, error) error,
+) *pipeline {
+	return &pipeline{
+		ctx: ctx, place: place, drop: drop, queue: make(chan *closed, max(1, depth)-1), ended: make(chan struct{}),
+	}
 }
 
 // submit takes over a chunk and its writer. It blocks while as many objects are being stored as is useful, and
@@ -51,19 +56,22 @@ func (p *pipeline) submit(c *chunk, w storage.Writer) error {
 func (p *pipeline) run() {
 	defer close(p.ended)
 	for item := range p.queue {
-		err := <-item.stored
-		if err != nil {
-			err = fmt.Errorf("store chunk: %w", err)
-		} else if p.failure() == nil {
-			err = p.commit(item.chunk)
-		}
-		if err != nil {
+		if err := p.settle(item); err != nil {
 			p.fail(err)
-		}
-		if p.failure() != nil {
 			_ = item.writer.Abort() // after an unclear commit the row may exist: Abort does nothing once stored
 		}
 	}
+}
+
+// settle gives one chunk its row, or lets go of it after an earlier error.
+func (p *pipeline) settle(item *closed) error {
+	if err := <-item.stored; err != nil {
+		return fmt.Errorf("store chunk: %w", err)
+	}
+	if err := p.failure(); err != nil {
+		return p.drop(item.chunk, err)
+	}
+	return p.commit(item.chunk)
 }
 
 func (p *pipeline) commit(c *chunk) error {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/oci/digests"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/storage"
@@ -44,7 +45,7 @@ type receiver struct {
 	writer *writer
 	body   Body
 	begin  mark  // where the body begins
-	before int64 // chunks of the session when the body began
+	before int64 // chunks of the session before the body
 	hasher *digests.Hasher
 
 	open     storage.Writer // of the chunk being written
@@ -59,7 +60,8 @@ type receiver struct {
 // run receives the whole body. It returns the last chunk, stored but without a row; nil for an empty body. On an
 // error the chunk in flight is discarded and those before it stay, unless the body itself was wrong.
 func (r *receiver) run() (last *chunk, err error) {
-	r.pipe = newPipeline(r.writer.ctx, r.s.Store.Limits().Pipeline, func(c *chunk) error { return r.place(c, r.commit, true) })
+	place := func(c *chunk) error { return r.place(c, r.commit, true) }
+	r.pipe = newPipeline(r.writer.ctx, r.s.Store.Limits().Pipeline, place, r.drop)
 	defer func() { err = r.settle(err) }()
 	buffer, _ := copyBuffers.Get().(*[copyBuffer]byte)
 	defer copyBuffers.Put(buffer)
@@ -68,7 +70,7 @@ func (r *receiver) run() (last *chunk, err error) {
 		if err := r.take(buffer[:n]); err != nil {
 			return nil, err
 		}
-		if readErr == io.EOF {
+		if errors.Is(readErr, io.EOF) {
 			return r.finishBody()
 		}
 		if readErr != nil {
@@ -135,12 +137,12 @@ func (r *receiver) admit(n int64) error {
 	if r.body.RangeLength >= 0 && r.received > r.body.RangeLength {
 		return errBody{ocierr.SizeInvalid.With("the body is longer than its Content-Range")}
 	}
-	return r.s.checkSize(r.begin.offset + r.received)
+	return r.s.checkSize(r.begin.offset, r.received)
 }
 
-// checkSize refuses content over the largest blob.
-func (s *Service) checkSize(size int64) error {
-	if s.MaxBlobSize > 0 && size > s.MaxBlobSize {
+// checkSize refuses so many bytes at an offset if they exceed the largest blob.
+func (s *Service) checkSize(offset, size int64) error {
+	if s.MaxBlobSize > 0 && size > s.MaxBlobSize-offset {
 		return errBody{ocierr.BlobTooLarge.With("a blob may have at most %d bytes", s.MaxBlobSize)}
 	}
 	return nil
@@ -151,9 +153,14 @@ type errBody struct{ error }
 
 func (e errBody) Unwrap() error { return e.error }
 
+var errTooManyChunks = errBody{ocierr.BlobTooLarge.With("a blob may have at most %d chunks", MaxChunks)}
+
 // create begins a chunk. Its key's day is the latest on which it can close, so that whoever lists the objects of a
 // day later on finds all of them.
 func (r *receiver) create() error {
+	if r.before+int64(r.pipe.submitted) >= MaxChunks {
+		return errTooManyChunks
+	}
 	var random [16]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return err
@@ -175,9 +182,6 @@ func (r *receiver) create() error {
 
 // close ends the open chunk and hands it to the pipeline, which stores it while the body goes on.
 func (r *receiver) close() error {
-	if r.before+int64(r.pipe.submitted)+1 >= MaxChunks {
-		return errBody{ocierr.BlobTooLarge.With("a blob may have at most %d chunks", MaxChunks)}
-	}
 	if err := r.seal(); err != nil {
 		return err
 	}
@@ -208,12 +212,18 @@ func (r *receiver) tick() error {
 		if !r.placed {
 			return nil
 		}
-		return r.s.setLease(r.writer.ctx, r.sess, r.sess.fence, true)
+		err := r.s.setLease(r.writer.ctx, r.sess, r.sess.fence, true)
+		if errors.Is(err, database.ErrUnavailable) {
+			r.s.Logger.WarnContext(r.writer.ctx, "renew upload lease", "error", err)
+			return nil // the fence protects the content; the lease only spares work
+		}
+		return err
 	})
 }
 
 // finishBody checks the length and stores the last chunk.
 func (r *receiver) finishBody() (*chunk, error) {
+	r.writer.finishing()
 	if r.body.RangeLength >= 0 && r.received != r.body.RangeLength {
 		return nil, errBody{ocierr.SizeInvalid.With("the body is shorter than its Content-Range")}
 	}
@@ -228,25 +238,36 @@ func (r *receiver) storeLast() (*chunk, error) {
 	if err := r.seal(); err != nil {
 		return nil, err
 	}
-	stored := r.open.Commit(r.writer.ctx)
-	if err := r.pipe.wait(); err != nil {
-		return nil, err
-	}
-	if stored != nil {
-		return nil, fmt.Errorf("store chunk: %w", stored)
+	if err := r.open.Commit(r.writer.ctx); err != nil {
+		if earlier := r.pipe.wait(); earlier != nil {
+			return nil, earlier
+		}
+		return nil, fmt.Errorf("store chunk: %w", err)
 	}
 	r.open = nil
+	if err := r.pipe.wait(); err != nil {
+		return nil, r.drop(r.chunk, err)
+	}
 	return r.chunk, nil
 }
 
 // interrupted names why a body ended early. A process that goes down keeps what it has received.
 func (r *receiver) interrupted(readErr error) error {
-	cause := context.Cause(r.writer.ctx)
+	err := r.s.interrupted(r.writer, readErr)
+	if errors.Is(err, errDraining) {
+		return r.keep()
+	}
+	return err
+}
+
+// interrupted names why reading a body failed.
+func (s *Service) interrupted(w *writer, readErr error) error {
+	cause := context.Cause(w.ctx)
 	switch {
 	case errors.Is(cause, errSuperseded):
 		return errSuperseded
-	case r.s.writers.isDraining():
-		return r.keep()
+	case s.writers.isDraining():
+		return errDraining
 	case cause != nil:
 		return cause
 	}
@@ -281,7 +302,7 @@ func (r *receiver) keep() error {
 func (r *receiver) settle(err error) error {
 	if r.open != nil {
 		if aerr := r.open.Abort(); aerr != nil {
-			r.s.Logger.Warn("discard chunk", "error", aerr)
+			r.s.Logger.WarnContext(r.writer.ctx, "discard chunk", "error", aerr)
 		}
 		r.open = nil
 	}
@@ -289,20 +310,35 @@ func (r *receiver) settle(err error) error {
 	if err == nil {
 		return werr
 	}
+	return r.giveUp(err)
+}
+
+// giveUp ends a body that failed once its pipeline has ended: a lease is given back, unless another writer of this
+// replica waits for it, and a body that was wrong is taken out again.
+func (r *receiver) giveUp(err error) error {
 	if errors.Is(context.Cause(r.writer.ctx), errSuperseded) {
 		return errSuperseded
 	}
-	if !r.placed {
+	if !r.placed || r.sess.status != statusOpen {
 		return err
 	}
 	ctx := context.WithoutCancel(r.writer.ctx)
 	if body := (errBody{}); errors.As(err, &body) {
-		return errors.Join(err, r.s.takeBack(ctx, r.sess, r.target, r.begin))
+		return errors.Join(err, r.takeBack(ctx))
 	}
 	if lerr := r.s.setLease(ctx, r.sess, r.sess.fence, false); lerr != nil && !errors.Is(lerr, errStale) {
 		r.s.Logger.Warn("give back upload lease", "error", lerr)
 	}
 	return err
+}
+
+// drop releases a stored chunk that got no row because of err, which it returns. Where the row may exist all the same,
+// or the database does not answer, the object stays: the sweep of its day decides.
+func (r *receiver) drop(c *chunk, err error) error {
+	if c == nil || errors.Is(err, database.ErrUnavailable) {
+		return err
+	}
+	return r.s.doom(context.WithoutCancel(r.writer.ctx), c, err)
 }
 
 // commit gives a chunk its row.
@@ -316,7 +352,7 @@ const maxRaces = 5
 // place commits a chunk of this body, the first of them going back to where the body begins. When another writer has
 // moved the session meanwhile, a body without Content-Range counts as sent after the other one where that is legal.
 func (r *receiver) place(c *chunk, commit func(change) error, more bool) error {
-	ch := change{chunk: c, base: r.begin, lease: more, status: statusOpen, committed: r.begin}
+	ch := change{chunk: c, kept: r.before, base: r.begin, lease: more, status: statusOpen, committed: r.begin}
 	if c != nil {
 		ch.committed = c.end()
 	}
@@ -329,13 +365,13 @@ func (r *receiver) place(c *chunk, commit func(change) error, more bool) error {
 			return nil
 		}
 		if !errors.Is(err, errStale) || r.placed {
-			return err
+			return r.drop(c, err)
 		}
 		if err := r.reconsider(); err != nil {
-			return err
+			return r.drop(c, err)
 		}
 	}
-	return errStale
+	return r.drop(c, errStale)
 }
 
 // reconsider reads the session again after a lost race and checks that this body may still begin where it began, on

@@ -34,6 +34,8 @@ const (
 	leaseTime = 15 * time.Second
 	// leaseRenewal is how often a writer that receives bytes says so.
 	leaseRenewal = 5 * time.Second
+	// leasePoll is how often a request that waits for a lease looks whether it is still held.
+	leasePoll = time.Second
 )
 
 // LinkLife is how long a blob stays linked to a repository after an upload, a mount or a HEAD by a pusher, unless a
@@ -122,6 +124,10 @@ type Progress struct {
 	Committed int64
 }
 
+// ErrOldDecision says that the session was begun after the project changed, and that the decision about this request
+// has not seen the change: decide again.
+var ErrOldDecision = errors.New("the project has changed since the decision")
+
 // Error is a failed upload request whose answer must tell the client where the session stands: a 416.
 type Error struct {
 	// Err is the answer's *ocierr.Error.
@@ -179,8 +185,11 @@ func (s *Service) find(ctx context.Context, t Target, ref Ref) (*session, error)
 		return nil, err
 	}
 	if st.Session != ref.ID || st.Project != t.Project || st.Path != t.Path ||
-		st.Principal != t.Principal || st.Epoch != t.Epoch {
+		st.Principal != t.Principal || st.Epoch < t.Epoch {
 		return nil, ocierr.BlobUploadUnknown
+	}
+	if st.Epoch > t.Epoch {
+		return nil, ErrOldDecision
 	}
 	sess := newSession(t, st.Session, st.Algorithm)
 	sess.locationOffset = st.Offset

@@ -47,28 +47,30 @@ type session struct {
 	committed mark          // the end of the last chunk that has a row
 	chunks    int64
 	fence     int64 // raised by every commit: a compare-and-set on it orders all writers
+	leased    bool  // some writer took a lease and has not given it back
 	leaseLeft time.Duration
 }
 
 var loadSession = database.SQL(`
 	SELECT status, digest, base_offset, base_state, committed_offset, committed_state, chunk_count, fence,
-	       lease_until - {now}
+	       lease_until, lease_until - {now}
 	FROM upload_sessions WHERE id = $1`)
 
 // load reads the session's row, in one round trip. A session without a row is open and empty.
 func (s *session) load(ctx context.Context, db *database.DB) error {
-	var leaseLeft int64
+	var leaseUntil, leaseLeft int64
 	err := db.QueryRow(ctx, loadSession, s.id).Scan(&s.status, &s.digest, &s.base.offset, &s.base.state,
-		&s.committed.offset, &s.committed.state, &s.chunks, &s.fence, &leaseLeft)
+		&s.committed.offset, &s.committed.state, &s.chunks, &s.fence, &leaseUntil, &leaseLeft)
 	if errors.Is(err, database.ErrNoRows) {
 		s.stored, s.status = false, statusOpen
-		s.base, s.committed, s.chunks, s.fence, s.leaseLeft = mark{}, mark{}, 0, 0, 0
+		s.base, s.committed, s.chunks, s.fence, s.leased, s.leaseLeft = mark{}, mark{}, 0, 0, false, 0
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("load upload session: %w", err)
 	}
 	s.stored = true
+	s.leased = leaseUntil != 0
 	s.leaseLeft = max(0, time.Duration(leaseLeft)*time.Microsecond)
 	return nil
 }
@@ -108,6 +110,9 @@ func (s *session) bodyStart(explicit int64) (mark, error) {
 
 // overtaken answers a request whose session another one has moved on.
 func (s *session) overtaken() error {
+	if !s.stored {
+		return ocierr.BlobUploadUnknown.With("the upload session has ended")
+	}
 	return &Error{
 		Err:       ocierr.RangeInvalid.With("another request has moved the upload on"),
 		committed: s,

@@ -25,20 +25,24 @@ const interruptInterval = 100 * time.Millisecond
 type writers struct {
 	mu       sync.Mutex
 	byID     map[uuid.UUID]*writer
-	draining bool
+	draining chan struct{} // closed once Drain was called
 }
 
 // writer is one request that writes to a session.
 type writer struct {
-	ctx       context.Context
-	cancel    context.CancelCauseFunc
-	interrupt func()
-	done      chan struct{}
-	fence     int64 // of its last commit; read by the next writer once done is closed
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	done   chan struct{}
+	// fence is that of its last commit or, before one, of the writer that it stopped. The next writer reads it once
+	// done is closed.
+	fence int64
+
+	mu        sync.Mutex // held while interrupt runs: it must not run once the request has ended
+	interrupt func()     // nil then, and once the body is complete
 }
 
 func newWriters() writers {
-	return writers{byID: make(map[uuid.UUID]*writer)}
+	return writers{byID: make(map[uuid.UUID]*writer), draining: make(chan struct{})}
 }
 
 // begin makes the caller the session's only writer on this replica: it stops the one before and waits until that has
@@ -54,13 +58,14 @@ func (ws *writers) begin(ctx context.Context, id uuid.UUID, interrupt func()) (w
 			return nil, 0, err
 		}
 		if previous == nil {
+			w.fence = inherited
 			return w, inherited, nil
 		}
-		if err := previous.stop(ctx, errSuperseded); err != nil {
+		if err := previous.stop(ctx); err != nil {
 			cancel(err)
 			return nil, 0, err
 		}
-		inherited = previous.fence
+		inherited = max(inherited, previous.fence)
 	}
 }
 
@@ -68,7 +73,7 @@ func (ws *writers) begin(ctx context.Context, id uuid.UUID, interrupt func()) (w
 func (ws *writers) register(id uuid.UUID, w *writer) (*writer, error) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if ws.draining {
+	if ws.isDraining() {
 		return nil, errDraining
 	}
 	if previous := ws.byID[id]; previous != nil {
@@ -79,9 +84,12 @@ func (ws *writers) register(id uuid.UUID, w *writer) (*writer, error) {
 }
 
 func (ws *writers) isDraining() bool {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	return ws.draining
+	select {
+	case <-ws.draining:
+		return true
+	default:
+		return false
+	}
 }
 
 // end lets the next writer in.
@@ -89,6 +97,7 @@ func (ws *writers) end(id uuid.UUID, w *writer) {
 	ws.mu.Lock()
 	delete(ws.byID, id)
 	ws.mu.Unlock()
+	w.finishing()
 	w.cancel(nil)
 	close(w.done)
 }
@@ -96,13 +105,39 @@ func (ws *writers) end(id uuid.UUID, w *writer) {
 // abandon ends w because its client has gone.
 func (w *writer) abandon(cause error) { w.cancel(cause) }
 
-// stop ends w for a reason and waits for it, or for ctx.
-func (w *writer) stop(ctx context.Context, reason error) error {
-	w.cancel(reason)
+// finishing says that w has read its body. It is not stopped any more: what is left to do waits for no client, and
+// requests that stopped each other at that point might do so for ever.
+func (w *writer) finishing() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.interrupt = nil
+}
+
+// supersede ends w unless it is finishing.
+func (w *writer) supersede() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.interrupt != nil {
+		w.cancel(errSuperseded)
+	}
+}
+
+// wake makes a blocked read of w fail, unless w has ended: its connection may then serve another request already.
+func (w *writer) wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.interrupt != nil {
+		w.interrupt()
+	}
+}
+
+// stop lets another request take over from w: it waits until w has ended, or for ctx.
+func (w *writer) stop(ctx context.Context) error {
+	w.supersede()
 	ticker := time.NewTicker(interruptInterval)
 	defer ticker.Stop()
 	for {
-		w.interrupt()
+		w.wake()
 		select {
 		case <-w.done:
 			return nil
@@ -119,10 +154,10 @@ func (s *Service) Drain() {
 	ws := &s.writers
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if ws.draining {
+	if ws.isDraining() {
 		return
 	}
-	ws.draining = true
+	close(ws.draining)
 	for _, w := range ws.byID {
 		go w.interruptUntilDone()
 	}
@@ -133,7 +168,7 @@ func (w *writer) interruptUntilDone() {
 	ticker := time.NewTicker(interruptInterval)
 	defer ticker.Stop()
 	for {
-		w.interrupt()
+		w.wake()
 		select {
 		case <-w.done:
 			return

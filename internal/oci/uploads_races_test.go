@@ -1,0 +1,120 @@
+package oci_test
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/berthregistry/berth/internal/oci/ocitest"
+)
+
+// TestUploadTwoPutsAtOnce has two clients finish one session with contents of their own: one of them wins, whole.
+func TestUploadTwoPutsAtOnce(t *testing.T) {
+	eachUploads(t, func(t *testing.T, env *ocitest.Env) {
+		p := newPair(t, env)
+		for round := range 8 {
+			size := []int{100, 5 * uploadChunk / 2}[round%2]
+			contents := [][]byte{noise(size, uint64(2*round)), noise(size, uint64(2*round+1))}
+			clients := []*ocitest.Client{p.c, []*ocitest.Client{p.c, p.other}[round/2%2]}
+			location := p.c.Start(uploadRepo)
+			statuses := runTogether(t, 2, func(i int) int {
+				return send(clients[i], http.MethodPut, withDigest(location, contents[i]), contents[i]).Status
+			})
+			won := -1
+			for i, status := range statuses {
+				switch status {
+				case http.StatusCreated:
+					if won >= 0 {
+						t.Fatalf("round %d: both contents were accepted", round)
+					}
+					won = i
+				case 0, // stopped while it was sending
+					http.StatusNotFound, http.StatusRequestedRangeNotSatisfiable, http.StatusServiceUnavailable:
+				default:
+					t.Errorf("round %d: status %d", round, status)
+				}
+			}
+			if won < 0 {
+				t.Fatalf("round %d: nobody won: %v", round, statuses)
+			}
+			wantBlob(t, p.c, contents[won])
+			wantNoBlob(t, p.c, contents[1-won])
+		}
+	})
+}
+
+// TestUploadSamePutAtOnce has clients finish one session with the same content: all succeed, or are told to look again.
+func TestUploadSamePutAtOnce(t *testing.T) {
+	eachUploads(t, func(t *testing.T, env *ocitest.Env) {
+		p := newPair(t, env)
+		content := noise(5*uploadChunk/2, 1)
+		location := patch(p.c, p.start, content)
+		runTogether(t, 6, func(i int) int {
+			c := []*ocitest.Client{p.c, p.other}[i%2]
+			for {
+				switch a := send(c, http.MethodPut, withDigest(location, content), nil); a.Status {
+				case http.StatusCreated:
+					return a.Status
+				case http.StatusRequestedRangeNotSatisfiable, http.StatusServiceUnavailable: // another one took over
+				default:
+					t.Errorf("client %d: status %d: %s", i, a.Status, a.Body)
+					return a.Status
+				}
+			}
+		})
+		p.wantOnly(content)
+	})
+}
+
+// TestUploadPatchesAtOnce has writers append to one session from the same place: what is kept is one writer's, whole.
+func TestUploadPatchesAtOnce(t *testing.T) {
+	eachUploads(t, func(t *testing.T, env *ocitest.Env) {
+		p := newPair(t, env)
+		for round := range 8 {
+			prefix := noise(10, uint64(round))
+			location := patch(p.c, p.c.Start(uploadRepo), prefix)
+			contents := make([][]byte, 4)
+			runTogether(t, len(contents), func(i int) int {
+				c := []*ocitest.Client{p.c, p.other}[i%2]
+				body := noise([]int{100, 5 * uploadChunk / 2}[round%2]+i, uint64(100*round+i))
+				contents[i] = append(append([]byte{}, prefix...), body...)
+				var headers []string
+				if round/2%2 == 0 {
+					headers = []string{"Content-Range", span(len(prefix), len(body))}
+				}
+				a := send(c, http.MethodPatch, location, body, headers...)
+				switch a.Status {
+				case 0, // stopped while it was sending
+					http.StatusAccepted, http.StatusRequestedRangeNotSatisfiable, http.StatusServiceUnavailable:
+				default:
+					t.Errorf("round %d: status %d: %s", round, a.Status, a.Body)
+				}
+				return a.Status
+			})
+			kept := rows(t, env, `SELECT committed_offset FROM upload_sessions WHERE id = $1`, sessionID(t, location))
+			var whole []byte
+			for _, content := range contents { // they differ in length
+				if int64(len(content)) == kept {
+					whole = content
+				}
+			}
+			if whole == nil {
+				t.Fatalf("round %d: %d bytes are kept, which nobody sent", round, kept)
+			}
+			wantStatus(t, put(p.c, location, whole, nil), http.StatusCreated)
+			wantBlob(t, p.c, whole)
+		}
+	})
+}
+
+// runTogether runs f n times at once and returns what each gave.
+func runTogether(t *testing.T, n int, f func(i int) int) []int {
+	t.Helper()
+	results := make([]int, n)
+	var group sync.WaitGroup
+	for i := range n {
+		group.Go(func() { results[i] = f(i) })
+	}
+	group.Wait()
+	return results
+}

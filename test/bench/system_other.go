@@ -1,0 +1,20 @@
+//go:build !linux
+
+package main
+
+import (
+	"errors"
+	"syscall"
+	"time"
+)
+
+func dieWithParent(*syscall.SysProcAttr) {}
+
+func syncDisks() {}
+
+// cpuTime is not known here; a report shows zero.
+func cpuTime(int) (time.Duration, error) { return 0, nil }
+
+func peakMemory(int) (int64, error) { return 0, errors.New("peak memory is measured on Linux only") }
+
+func loadAverage() float64 { return 0 }
