@@ -68,7 +68,7 @@ func serve(t *testing.T, store storage.Store, blob content.Blob, w http.Response
 	defer func() {
 		logged = record.Err()
 		if cause := recover(); cause != nil {
-			err, _ := cause.(error) //nolint:errcheck // nil will do
+			err, _ := cause.(error)
 			if aborted = errors.Is(err, http.ErrAbortHandler); !aborted {
 				panic(cause)
 			}

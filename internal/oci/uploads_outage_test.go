@@ -147,12 +147,16 @@ func TestUploadUnclearCommit(t *testing.T) {
 			store, wrap := newTricky()
 			r := env.Replica(t, ocitest.Options{ChunkSize: uploadChunk, Clock: clock.Now, Store: wrap})
 			c, content := r.Client, noise(5*uploadChunk/2, 1)
-			warm := patch(c, c.Start(uploadRepo), []byte("warm"))
-			wantStatus(t, put(c, patch(c, warm, []byte("er")), []byte("warmer and hot"), []byte(" and hot")), http.StatusCreated)
+			// A connection prepares a statement when it first meets it; that is no part of a commit.
+			warm := func() {
+				location := patch(c, patch(c, c.Start(uploadRepo), []byte("warm")), []byte("er"))
+				wantStatus(t, put(c, location, []byte("warmer and hot"), []byte(" and hot")), http.StatusCreated)
+			}
 			location := patch(c, c.Start(uploadRepo), content[:10])
 
 			// The last thing before a commit is storing the object.
 			cutAt := func(n int) {
+				warm()
 				store.reset(func(step string, i int) error {
 					if step == stepCommit && i == n {
 						proxy.cut.Store(cut)

@@ -20,6 +20,7 @@ import (
 func (s *Service) Append(ctx context.Context, t Target, ref Ref, body Body) (Progress, error) {
 	var p Progress
 	err := s.write(ctx, t, ref, body, func(w *writer, sess *session) error {
+		body.Reader = w.watch(body.Reader)
 		if err := sess.requireOpen(); err != nil {
 			return err
 		}
@@ -84,9 +85,10 @@ func (s *Service) outcome(ctx context.Context, sess *session, err, stopped error
 }
 
 // overtaken answers a request whose session another one has moved on, with where it stands by now. One that was stopped
-// before either of them committed a byte is to be sent again: the other may be an older attempt, cut off and late.
+// before either of them committed a byte is to be sent again: the other may be an older attempt, cut off and late. Its
+// interruption has ended ctx.
 func (s *Service) overtaken(ctx context.Context, sess *session, stopped bool) error {
-	if err := sess.load(ctx, s.DB); err != nil {
+	if err := sess.load(context.WithoutCancel(ctx), s.DB); err != nil {
 		return err
 	}
 	if err := sess.requireOpen(); err != nil {

@@ -23,6 +23,7 @@ import (
 // bytes are released.
 func (s *Service) Finish(ctx context.Context, t Target, ref Ref, body Body, want digest.Digest) error {
 	err := s.write(ctx, t, ref, body, func(w *writer, sess *session) error {
+		body.Reader = w.watch(body.Reader)
 		if sess.status == statusFinished {
 			return s.finishAgain(ctx, w, sess, t, body, want)
 		}
@@ -54,6 +55,7 @@ func (s *Service) Monolithic(ctx context.Context, t Target, body Body, want dige
 		return s.outcome(ctx, sess, err, nil)
 	}
 	defer s.writers.end(id, w)
+	body.Reader = w.watch(body.Reader)
 	r, err := s.receiver(ctx, w, t, sess, body)
 	if err != nil {
 		return err

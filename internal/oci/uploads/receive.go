@@ -19,7 +19,7 @@ import (
 
 // copyBuffer is how much of a body is read before it is hashed and written, in bytes: every request in flight holds
 // one, stalled ones too.
-const copyBuffer = 128 << 10
+const copyBuffer = 64 << 10
 
 // flushInterval bounds how long received bytes wait in the copy buffer of a slow client.
 const flushInterval = time.Second
@@ -223,7 +223,6 @@ func (r *receiver) tick() error {
 
 // finishBody checks the length and stores the last chunk.
 func (r *receiver) finishBody() (*chunk, error) {
-	r.writer.finishing()
 	if r.body.RangeLength >= 0 && r.received != r.body.RangeLength {
 		return nil, errBody{ocierr.SizeInvalid.With("the body is shorter than its Content-Range")}
 	}

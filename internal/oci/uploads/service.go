@@ -214,7 +214,7 @@ func (s *Service) explain(ctx context.Context, err error) error {
 	if !errors.As(err, &e) || e.committed == nil {
 		return err
 	}
-	p, perr := s.progress(ctx, e.committed)
+	p, perr := s.progress(context.WithoutCancel(ctx), e.committed) // an interrupted request gets its answer, too
 	if perr != nil {
 		return perr
 	}

@@ -3,6 +3,7 @@ package uploads
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
 	"time"
 
@@ -105,8 +106,26 @@ func (ws *writers) end(id uuid.UUID, w *writer) {
 // abandon ends w because its client has gone.
 func (w *writer) abandon(cause error) { w.cancel(cause) }
 
+// watch is the body of w, whose end makes w finishing.
+func (w *writer) watch(body io.Reader) io.Reader { return &watched{body, w} }
+
+type watched struct {
+	io.Reader
+	w *writer
+}
+
+// Read implements io.Reader.
+func (b *watched) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.w.finishing()
+	}
+	return n, err
+}
+
 // finishing says that w has read its body. It is not stopped any more: what is left to do waits for no client, and
-// requests that stopped each other at that point might do so for ever.
+// requests that stopped each other at that point might do so for ever. Nor is it interrupted: the server reads ahead by
+// then, and a deadline would end the context of all requests to come on the connection.
 func (w *writer) finishing() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -3,7 +3,9 @@ package uploads
 import (
 	"context"
 	"errors"
+	"io"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -89,7 +91,9 @@ func TestFinishingIsNotStopped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		first.finishing()
+		if body, err := io.ReadAll(first.watch(strings.NewReader("body"))); string(body) != "body" || err != nil {
+			t.Errorf("read %q, %v", body, err)
+		}
 		go func() {
 			<-time.After(time.Minute)
 			if err := first.ctx.Err(); err != nil {

@@ -22,8 +22,17 @@ const cleanTimeout = 10 * time.Second
 // errUnclear marks failures after which the server may have stored the object all the same.
 var errUnclear = errors.New("outcome unknown")
 
+// maxPuts is how many objects are sent at once. More are no faster, and each takes buffers and a connection.
+const maxPuts = 16
+
 // put stores the bytes of a spool as one object.
 func (s *Store) put(ctx context.Context, key string, body *spool) error {
+	select {
+	case s.puts <- struct{}{}:
+		defer func() { <-s.puts }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	ctx, seen := watchAttempts(ctx)
 	err := s.conditionally(func(ifNoneMatch *string) error {
 		return s.putOnce(ctx, key, body, ifNoneMatch)

@@ -76,6 +76,7 @@ type Store struct {
 	fast     *httpClient // for requests that answer soon
 	slow     *httpClient // for copies inside the server, which answer when they are done
 	spools   *spools
+	puts     chan struct{} // holds one element for each object that is being sent
 
 	// unconditional is set once the server turned out not to know If-None-Match on writes.
 	unconditional atomic.Bool
@@ -91,7 +92,7 @@ func New(ctx context.Context, loc Location, options Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{location: loc, options: options, spools: spools}
+	s := &Store{location: loc, options: options, spools: spools, puts: make(chan struct{}, maxPuts)}
 	if err := s.connect(ctx); err != nil {
 		return nil, err
 	}

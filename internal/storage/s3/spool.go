@@ -16,7 +16,7 @@ import (
 
 const (
 	// blockSize is the unit of spool memory. Nearly all small objects fit into one.
-	blockSize = 128 << 10
+	blockSize = 64 << 10
 	// maxBlocks is the most that one spool takes; what exceeds it goes to disk, where the page cache takes it.
 	maxBlocks = 8
 	// maxWait is how long a write waits for disk space that other spools hold. Theirs are on the way to the server, so
@@ -73,12 +73,15 @@ func (s *spools) stats() SpoolStats {
 	return SpoolStats{Spools: s.open.Load(), MemoryBytes: s.memory.Load(), DiskBytes: s.disk.Load()}
 }
 
-// take returns a block, or nil when there is none to spare. The second half of the memory is for first blocks only:
-// so large uploads, which go to disk sooner or later, do not drive the small ones there.
+// laterShare is the part of the memory, one in so many, that blocks after the first of a spool may take.
+const laterShare = 8
+
+// take returns a block, or nil when there is none to spare. Most of the memory is for first blocks only: so large
+// uploads, which go to disk sooner or later, do not drive the small ones there, nor fill the memory for nothing.
 func (s *spools) take(first bool) *block {
 	limit := s.maxMemory
 	if !first {
-		limit /= 2
+		limit /= laterShare
 	}
 	if !reserve(&s.memory, blockSize, limit) {
 		return nil
