@@ -30,13 +30,16 @@ type flowResult struct {
 	err    error
 }
 
-// startFlow sends the head of a request. A length below zero sends the body in pieces of unknown total.
+// startFlow sends the head of a request. A length below zero sends the body in pieces of unknown total, and 0 none.
 func startFlow(t *testing.T, c *ocitest.Client, method, path string, length int, headers ...string) *flow {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	reader, writer := io.Pipe()
 	req := c.Request(ctx, method, path, reader, headers...)
 	req.ContentLength = int64(length)
+	if length == 0 {
+		req.Body = http.NoBody
+	}
 	f := &flow{t: t, body: writer, cancel: cancel, result: make(chan flowResult, 1)}
 	t.Cleanup(f.stop)
 	go func() {
@@ -61,12 +64,6 @@ func (f *flow) end() { _ = f.body.Close() }
 func (f *flow) stop() {
 	f.cancel()
 	_ = f.body.CloseWithError(context.Canceled)
-}
-
-// cut breaks the connection.
-func (f *flow) cut() {
-	f.stop()
-	<-f.result
 }
 
 // answer waits for the answer.

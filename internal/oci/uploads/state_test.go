@@ -29,7 +29,7 @@ func (k fixedKeys) UploadKeyByID(_ context.Context, kid string) ([]byte, error) 
 }
 
 // brokenKeys cannot be reached.
-type brokenKeys struct{ fixedKeys }
+type brokenKeys struct{}
 
 var errBroken = errors.New("broken")
 
