@@ -41,8 +41,8 @@ func TestUploadMount(t *testing.T) {
 				a := c.Do(http.MethodPost, "/v2/"+repo+"/blobs/uploads/?"+tt.query, nil)
 				if tt.mounted == "" {
 					wantStatus(t, a, http.StatusAccepted)
-					location := patch(c, a.Header.Get("Location"), []byte(name))
-					wantStatus(t, put(c, location, []byte(name), nil), http.StatusCreated)
+					location := patch(c, a.Header.Get("Location"), []byte("content: "+name))
+					wantStatus(t, put(c, location, []byte("content: "+name), nil), http.StatusCreated)
 					return
 				}
 				wantStatus(t, a, http.StatusCreated)

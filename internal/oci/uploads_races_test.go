@@ -141,6 +141,8 @@ func stored(t *testing.T, env *ocitest.Env, location string) (content []byte) {
 // runTogether runs f n times at once and returns what each gave.
 func runTogether(t *testing.T, n int, f func(i int) int) []int {
 	t.Helper()
+	closeIdleConnections(t)
+	defer closeIdleConnections(t) // those of requests that were stopped
 	results := make([]int, n)
 	var group sync.WaitGroup
 	for i := range n {
