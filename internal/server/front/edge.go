@@ -16,6 +16,7 @@ type edge struct {
 	logger   *slog.Logger
 	bodyIdle time.Duration
 	cors     cors
+	copies   copySlots
 	inFlight sync.WaitGroup // handlers that still run
 }
 
@@ -27,7 +28,7 @@ func (e *edge) ServeHTTP(original http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	id := requestID(r)
 	ctx, record := reqlog.New(r.Context(), id)
-	w := newResponse(original, r, e.bodyIdle)
+	w := newResponse(original, r, e.bodyIdle, e.copies)
 	// A copy: net/http must go on seeing its own body in its own request.
 	r = r.WithContext(ctx)
 	r.Body = w.body

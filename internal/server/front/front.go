@@ -54,6 +54,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	edge := &edge{
 		next: engine, logger: cfg.Logger, bodyIdle: cfg.HTTP.BodyIdleTimeout, cors: cors{origins: cfg.HTTP.CORSOrigins},
+		copies: newCopySlots(),
 	}
 	s := &Server{
 		http: newHTTPServer(cfg.HTTP, edge, cfg.Logger), edge: edge, health: health, planes: cfg.Planes, workers: cfg.Workers,

@@ -3,6 +3,7 @@ package front
 import (
 	"io"
 	"net/http"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -19,6 +20,13 @@ const (
 
 var copyBuffers = sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }}
 
+// copySlots takes one element for each piece of a file that is being copied instead of being sent by sendfile. A copy
+// through a large buffer reaches a lone reader faster, as the kernel then passes on large buffers and not single pages,
+// but costs more CPU. So at most half of the cores are spent on it: under load nearly everything goes by sendfile.
+type copySlots chan struct{}
+
+func newCopySlots() copySlots { return make(copySlots, max(1, runtime.GOMAXPROCS(0)/2)) }
+
 // response is the writer that handlers get. It counts, gives up on clients that stall, and is an io.ReaderFrom, so that
 // a file goes to a plain connection by sendfile. http.ResponseController reaches the original through Unwrap.
 type response struct {
@@ -29,6 +37,7 @@ type response struct {
 	idle    time.Duration
 	// kernel is the original's ReadFrom where it can use sendfile: HTTP/1 without TLS.
 	kernel io.ReaderFrom
+	copies copySlots
 	// linger bounds what net/http does on its own after the handler: reading the rest of an HTTP/1 body.
 	linger bool
 
@@ -37,7 +46,7 @@ type response struct {
 	piece  int64
 }
 
-func newResponse(w http.ResponseWriter, r *http.Request, idle time.Duration) *response {
+func newResponse(w http.ResponseWriter, r *http.Request, idle time.Duration, copies copySlots) *response {
 	control := http.NewResponseController(w)
 	past := time.Unix(1, 0)
 	// A writer without deadlines (a recorder in a test) cannot be cut, and need not be.
@@ -46,7 +55,7 @@ func newResponse(w http.ResponseWriter, r *http.Request, idle time.Duration) *re
 		func() { _ = control.SetWriteDeadline(past) })
 	out := &response{
 		ResponseWriter: w, control: control, watch: watch, body: newRequestBody(r, watch),
-		idle: idle, linger: r.ProtoMajor == 1, piece: maxPiece,
+		idle: idle, linger: r.ProtoMajor == 1, piece: maxPiece, copies: copies,
 	}
 	if r.ProtoMajor == 1 && r.TLS == nil {
 		out.kernel, _ = w.(io.ReaderFrom)
@@ -110,7 +119,8 @@ func (w *response) FlushError() error {
 	return w.watch.end(writing, w.control.Flush())
 }
 
-// ReadFrom implements io.ReaderFrom. A file, or an io.LimitedReader over one, leaves by sendfile where that is possible.
+// ReadFrom implements io.ReaderFrom. A file, or an io.LimitedReader over one, leaves by sendfile where that is
+// possible and no slot for a copy is free.
 func (w *response) ReadFrom(src io.Reader) (int64, error) {
 	w.ensureHeader()
 	limit, source := int64(1<<63-1), src
@@ -142,17 +152,30 @@ func (w *response) sendFile(file io.Reader, limit int64) (int64, error) {
 	for total < limit {
 		piece := &io.LimitedReader{R: file, N: min(w.piece, limit-total)}
 		asked, began := piece.N, time.Now()
-		w.watch.begin(writing)
-		n, err := w.kernel.ReadFrom(piece)
-		err = w.watch.end(writing, err)
+		n, err := w.sendPiece(piece)
 		total += n
-		w.sent += n
 		if err != nil || n < asked {
 			return total, err
 		}
 		w.adapt(time.Since(began))
 	}
 	return total, nil
+}
+
+// sendPiece copies the piece where a slot is free, and otherwise leaves it to sendfile.
+func (w *response) sendPiece(piece *io.LimitedReader) (int64, error) {
+	if piece.N >= copyBuffer {
+		select {
+		case w.copies <- struct{}{}:
+			defer func() { <-w.copies }()
+			return w.copyFrom(piece)
+		default:
+		}
+	}
+	w.watch.begin(writing)
+	n, err := w.kernel.ReadFrom(piece)
+	w.sent += n
+	return n, w.watch.end(writing, err)
 }
 
 // adapt chooses the next piece's size by the time that the last one took.

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -87,6 +88,7 @@ func TestSendfileIsKept(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}})
+		server.edge.copies = nil // no piece may be copied
 		r := httptest.NewRequest(http.MethodGet, "/v2/blob", nil)
 		if tt.prepare != nil {
 			tt.prepare(r)
@@ -110,10 +112,40 @@ func TestSendfileIsKept(t *testing.T) {
 	}
 }
 
+func TestOneReaderIsCopiedMoreAreSent(t *testing.T) {
+	t.Parallel()
+	const size = 2*maxPiece + 12_345
+	for name, tt := range map[string]struct {
+		others int // readers whose piece is being copied
+		want   []int64
+	}{
+		"alone":      {0, []int64{12_345}}, // what is smaller than the buffer is not worth a copy
+		"among many": {1, []int64{maxPiece, maxPiece, 12_345}},
+	} {
+		file, content := randomFile(t, size)
+		original := &recordingWriter{ResponseRecorder: httptest.NewRecorder()}
+		slots := make(copySlots, 1)
+		for range tt.others {
+			slots <- struct{}{}
+		}
+		w := newResponse(original, httptest.NewRequest(http.MethodGet, "/", nil), time.Minute, slots)
+		n, err := w.ReadFrom(&io.LimitedReader{R: file, N: size})
+		if n != size || err != nil || w.sent != size || !bytes.Equal(original.Body.Bytes(), content) {
+			t.Errorf("%s: %d bytes, %v, %d counted", name, n, err, w.sent)
+		}
+		if !slices.Equal(original.pieces, tt.want) {
+			t.Errorf("%s: by the kernel %v, want %v", name, original.pieces, tt.want)
+		}
+		if len(slots) != tt.others {
+			t.Errorf("%s: %d slots are taken afterwards", name, len(slots))
+		}
+	}
+}
+
 func TestALimitedReaderIsLeftAsIfRead(t *testing.T) {
 	t.Parallel()
 	file, _ := randomFile(t, 100)
-	w := newResponse(&recordingWriter{ResponseRecorder: httptest.NewRecorder()}, httptest.NewRequest(http.MethodGet, "/", nil), time.Minute)
+	w := newResponse(&recordingWriter{ResponseRecorder: httptest.NewRecorder()}, httptest.NewRequest(http.MethodGet, "/", nil), time.Minute, nil)
 	limited := &io.LimitedReader{R: file, N: 150}
 	n, err := w.ReadFrom(limited)
 	if n != 100 || err != nil || limited.N != 50 || w.sent != 100 {
