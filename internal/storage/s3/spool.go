@@ -151,7 +151,8 @@ func reserve(used *atomic.Int64, n, limit int64) bool {
 	}
 }
 
-// spool holds the bytes of one object until they are sent: blocks of memory, and a file for what exceeds them.
+// spool holds the bytes of one object until they are sent: in blocks of memory, or, once it has outgrown them, in a file
+// and no longer in memory. So memory is for the many small objects, however many large ones are under way.
 type spool struct {
 	owner *spools
 	crc   uint32
@@ -180,7 +181,7 @@ func (s *spool) Write(p []byte) (int, error) {
 	for n < len(p) && s.file == nil {
 		room := s.room()
 		if room == nil {
-			if err := s.openFile(); err != nil {
+			if err := s.spill(); err != nil {
 				return n, err
 			}
 			break
@@ -213,26 +214,60 @@ func (s *spool) room() []byte {
 	return b[:]
 }
 
-// openFile makes the temporary file, which has no name from the start and so vanishes with the process.
-func (s *spool) openFile() error {
+// spill moves the object to a file and gives its memory back, or changes nothing.
+func (s *spool) spill() error {
+	if err := s.reserveDisk(s.inMem); err != nil {
+		return err
+	}
+	file, err := s.copyToFile()
+	if err != nil {
+		s.owner.giveDisk(s.inMem)
+		return fmt.Errorf("s3: spool: %w: %w", storage.ErrUnavailable, err)
+	}
+	s.file, s.inFile = file, s.inMem
+	s.dropBlocks()
+	return nil
+}
+
+// copyToFile makes the temporary file, which has no name from the start and so vanishes with the process.
+func (s *spool) copyToFile() (*os.File, error) {
 	f, err := os.CreateTemp(s.owner.dir, "berth-spool-*")
 	if err != nil {
-		return fmt.Errorf("s3: spool: %w: %w", storage.ErrUnavailable, err)
+		return nil, err
 	}
-	if err := os.Remove(f.Name()); err != nil {
+	err = os.Remove(f.Name())
+	for i, b := range s.blocks {
+		if err == nil {
+			_, err = f.Write(b[:min(s.inMem-int64(i)*blockSize, blockSize)])
+		}
+	}
+	if err != nil {
 		_ = f.Close()
-		return fmt.Errorf("s3: spool: %w: %w", storage.ErrUnavailable, err)
+		return nil, err
 	}
-	s.file = f
+	return f, nil
+}
+
+func (s *spool) dropBlocks() {
+	for _, b := range s.blocks {
+		s.owner.give(b)
+	}
+	s.blocks, s.inMem = nil, 0
+}
+
+func (s *spool) reserveDisk(n int64) error {
+	if s.inFile+n > s.owner.maxDisk { // whatever the others give back
+		return fmt.Errorf("s3: spool: %w: more than %d bytes of disk", storage.ErrUnavailable, s.owner.maxDisk)
+	}
+	if !reserve(&s.owner.disk, n, s.owner.maxDisk) {
+		return fmt.Errorf("s3: spool: %w", errFull)
+	}
 	return nil
 }
 
 func (s *spool) writeFile(p []byte) (int, error) {
-	if s.inFile+int64(len(p)) > s.owner.maxDisk { // whatever the others give back
-		return 0, fmt.Errorf("s3: spool: %w: more than %d bytes of disk", storage.ErrUnavailable, s.owner.maxDisk)
-	}
-	if !reserve(&s.owner.disk, int64(len(p)), s.owner.maxDisk) {
-		return 0, fmt.Errorf("s3: spool: %w", errFull)
+	if err := s.reserveDisk(int64(len(p))); err != nil {
+		return 0, err
 	}
 	n, err := s.file.Write(p)
 	s.owner.giveDisk(int64(len(p) - n))
@@ -269,6 +304,9 @@ func (s *spool) ReadAt(p []byte, off int64) (int, error) {
 	if s.freed {
 		return 0, os.ErrClosed
 	}
+	if s.file != nil {
+		return s.file.ReadAt(p, off) //nolint:wrapcheck // io.EOF is to stay what it is
+	}
 	n := 0
 	for n < len(p) && off < s.inMem {
 		b := s.blocks[off/blockSize]
@@ -277,14 +315,10 @@ func (s *spool) ReadAt(p []byte, off int64) (int, error) {
 		n += k
 		off += int64(k)
 	}
-	if n == len(p) {
-		return n, nil
-	}
-	if s.file == nil {
+	if n < len(p) {
 		return n, io.EOF
 	}
-	k, err := s.file.ReadAt(p[n:], off-s.inMem)
-	return n + k, err
+	return n, nil
 }
 
 // reader returns all the bytes, seekable so that a request can be sent again.
@@ -298,10 +332,7 @@ func (s *spool) release() {
 		return
 	}
 	s.freed = true
-	for _, b := range s.blocks {
-		s.owner.give(b)
-	}
-	s.blocks = nil
+	s.dropBlocks()
 	if s.file != nil {
 		_ = s.file.Close() // what it held is not wanted any more
 	}

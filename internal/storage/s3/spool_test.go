@@ -76,31 +76,69 @@ func TestSpoolAfterRelease(t *testing.T) {
 	}
 }
 
-// TestSpoolMemory holds the two rules of the budget: it is never exceeded nor waited for, and large spools leave most
-// of it to first blocks.
+// TestSpoolMemory holds the rules of the budget: it is never exceeded nor waited for, large spools leave most of it to
+// first blocks, and what goes to disk leaves nothing in memory.
 func TestSpoolMemory(t *testing.T) {
 	const blocks = 2 * laterShare
 	owner := testSpools(t, blocks*blockSize, 0)
-	write := func() *spool {
-		sp := owner.newSpool()
-		if _, err := sp.Write(make([]byte, 2*maxBlocks*blockSize)); err != nil {
-			t.Fatal(err)
-		}
-		return sp
-	}
 	var all []*spool
-	for i, want := range []int64{2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 16, 16} {
-		all = append(all, write())
-		if got := owner.stats().MemoryBytes / blockSize; got != want {
-			t.Errorf("%d spools take %d blocks, want %d", i+1, got, want)
+	write := func(size int, want int64) {
+		t.Helper()
+		sp := owner.newSpool()
+		if n, err := sp.Write(make([]byte, size)); n != size || err != nil {
+			t.Fatal(n, err)
 		}
-	}
-	for _, sp := range all {
-		if sp.size() != 2*maxBlocks*blockSize {
+		all = append(all, sp)
+		if got := owner.stats().MemoryBytes / blockSize; got != want {
+			t.Errorf("%d spools take %d blocks, want %d", len(all), got, want)
+		}
+		if sp.size() != int64(size) {
 			t.Errorf("a spool holds %d bytes", sp.size())
 		}
+	}
+	write(2*blockSize, 2)             // as far as blocks after the first one may go
+	write(2*blockSize, 2)             // on disk
+	write(2*maxBlocks*blockSize+1, 2) // on disk
+	for i := range blocks {
+		write(blockSize, int64(min(i+3, blocks)))
+	}
+	for _, sp := range all {
 		sp.release()
 	}
+	if stats := owner.stats(); stats != (SpoolStats{}) {
+		t.Errorf("left: %+v", stats)
+	}
+}
+
+// TestSpoolSpillsAsAWhole holds that a spool for which there is no room on disk keeps what it has, and goes on later.
+func TestSpoolSpillsAsAWhole(t *testing.T) {
+	owner := testSpools(t, 2*blockSize, 3*blockSize)
+	first, other := owner.newSpool(), owner.newSpool()
+	content := bytes.Repeat([]byte("0123456789abcdef"), blockSize/8)
+	if n, err := other.Write(content[:blockSize]); n != blockSize || err != nil {
+		t.Fatal(n, err)
+	}
+	if n, err := first.Write(content[:blockSize]); n != blockSize || err != nil {
+		t.Fatal(n, err)
+	}
+	if !reserve(&owner.disk, 5*blockSize/2, 3*blockSize) {
+		t.Fatal("no room for a start")
+	}
+	if n, err := first.Write(content[blockSize:]); n != 0 || !errors.Is(err, errFull) {
+		t.Fatalf("Write = %d, %v, want errFull", n, err)
+	}
+	owner.giveDisk(5 * blockSize / 2)
+	if n, err := first.Write(content[blockSize:]); n != blockSize || err != nil {
+		t.Fatalf("Write = %d, %v", n, err)
+	}
+	if got, err := io.ReadAll(first.reader()); err != nil || !bytes.Equal(got, content) || first.crc != crc32.Checksum(content, castagnoli) {
+		t.Errorf("read back %d bytes, %v", len(got), err)
+	}
+	if stats := owner.stats(); stats.MemoryBytes != blockSize || stats.DiskBytes != 2*blockSize {
+		t.Errorf("in use: %+v", stats)
+	}
+	first.release()
+	other.release()
 	if stats := owner.stats(); stats != (SpoolStats{}) {
 		t.Errorf("left: %+v", stats)
 	}
