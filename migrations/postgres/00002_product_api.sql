@@ -1,0 +1,62 @@
+-- What the product API adds: its sessions, invitations, idempotency keys, and versions for its entity tags.
+
+-- +goose Up
+
+-- Somebody who logged in to the product API.
+CREATE TABLE sessions (
+    id           uuid PRIMARY KEY,
+    user_id      uuid   NOT NULL REFERENCES users (id),
+    token_id     uuid REFERENCES tokens (id), -- with which it was opened; it ends with that
+    secret_hash  text   NOT NULL UNIQUE,      -- hex SHA-256
+    user_agent   text   NOT NULL DEFAULT '',
+    remote_ip    text   NOT NULL DEFAULT '',
+    created_at   bigint NOT NULL,
+    expires_at   bigint NOT NULL,
+    last_used_at bigint,
+    revoked_at   bigint
+);
+CREATE INDEX sessions_user ON sessions (user_id);
+CREATE INDEX sessions_expiry ON sessions (expires_at);
+
+CREATE TABLE invites (
+    id          uuid PRIMARY KEY,
+    secret_hash text   NOT NULL UNIQUE, -- hex SHA-256
+    hint        text   NOT NULL DEFAULT '',
+    email       text   NOT NULL DEFAULT '', -- empty: for whoever has it
+    created_by  text   NOT NULL,
+    created_at  bigint NOT NULL,
+    expires_at  bigint NOT NULL,
+    used_at     bigint,
+    used_by     uuid REFERENCES users (id),
+    revoked_at  bigint
+);
+
+-- The answers to requests with an Idempotency-Key, sealed with what only their callers know.
+CREATE TABLE idempotency_keys (
+    credential   uuid   NOT NULL, -- token or session of the caller
+    key_hash     text   NOT NULL,
+    request_hash text   NOT NULL,
+    status       bigint,          -- NULL until it is answered
+    answer       bytea,
+    created_at   bigint NOT NULL,
+    PRIMARY KEY (credential, key_hash)
+);
+CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
+
+ALTER TABLE users ADD COLUMN version bigint NOT NULL DEFAULT 1;
+ALTER TABLE projects ADD COLUMN version bigint NOT NULL DEFAULT 1;
+ALTER TABLE projects ADD COLUMN description text NOT NULL DEFAULT '';
+ALTER TABLE members ADD COLUMN version bigint NOT NULL DEFAULT 1;
+ALTER TABLE members ADD COLUMN updated_at bigint NOT NULL DEFAULT 0;
+
+-- Lists of the product API go by key.
+CREATE INDEX projects_state ON projects (state, id);
+
+-- +goose Down
+DROP INDEX projects_state;
+ALTER TABLE members DROP COLUMN updated_at;
+ALTER TABLE members DROP COLUMN version;
+ALTER TABLE projects DROP COLUMN description;
+ALTER TABLE projects DROP COLUMN version;
+ALTER TABLE users DROP COLUMN version;
+DROP TABLE idempotency_keys, invites, sessions;
