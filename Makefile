@@ -74,7 +74,7 @@ test-deps:
 ## Check
 
 .PHONY: check
-check: check-format check-vet check-lint check-modules check-generated check-vulnerabilities ## the gate: everything but the tests
+check: check-format check-vet check-lint check-modules check-generated check-contract check-vulnerabilities ## the gate: everything but the tests
 
 .PHONY: check-format
 check-format:
@@ -112,6 +112,13 @@ check-generated:
 		echo 'generated code was out of date; it is up to date now: commit it' >&2
 		exit 1
 	fi
+
+# Clients of the last release must go on working: released.yaml is the contract as it was then.
+.PHONY: check-contract
+check-contract:
+	@echo '== contract'
+	diff=$$($(tool) oasdiff)
+	"$$diff" breaking --fail-on ERR web/openapi/released.yaml web/openapi/openapi.yaml
 
 .PHONY: check-vulnerabilities
 check-vulnerabilities:

@@ -22,6 +22,17 @@ type commandLine struct {
 	Token struct {
 		Create tokenCreateCommand `cmd:"" help:"Create a personal registry token and print it."`
 	} `cmd:"" help:"Manage registry tokens."`
+	Project struct {
+		List   projectListCommand   `cmd:"" help:"List projects."`
+		Create projectCreateCommand `cmd:"" help:"Create a project."`
+		Claim  projectClaimCommand  `cmd:"" help:"Claim a project that was pushed without an account."`
+	} `cmd:"" help:"Manage projects of a running server."`
+	Robot struct {
+		Create robotCreateCommand `cmd:"" help:"Create a CI token of a project and print it."`
+	} `cmd:"" help:"Manage CI tokens of a running server."`
+	Runner struct {
+		Create runnerCreateCommand `cmd:"" help:"Create a pull-only token of a machine and print it."`
+	} `cmd:"" help:"Manage runners of a running server."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

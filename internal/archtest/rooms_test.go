@@ -29,11 +29,12 @@ type room struct {
 // the structure, to be made here and nowhere else. Tests are free, and so are folders whose name ends in "test", as in
 // storagetest: they hold helpers of tests, and in turn nothing but tests imports them.
 var rooms = []room{
-	{path: "cmd/api", may: []string{"internal/server", "internal/config"}},
+	{path: "cmd/api", may: []string{"internal/server", "internal/config", "client"}},
 	{path: "internal/server", may: []string{"*"}},
 	{path: "internal/config"},
 
 	{path: "internal/api", may: slices.Concat(domain, stores, []string{"web/openapi"})},
+	{path: "internal/api/problem", may: []string{"internal/telemetry"}},
 	{path: "internal/oci", may: slices.Concat(domain, stores, []string{"internal/oci/*"})},
 	{path: "internal/oci/*", may: slices.Concat(domain, stores)},
 
@@ -49,6 +50,7 @@ var rooms = []room{
 	{path: "internal/database", may: []string{"migrations", "internal/telemetry"}},
 	{path: "migrations"},
 	{path: "web/openapi"},
+	{path: "client"}, // for programs of others, so it needs nothing of this one
 
 	{path: "internal/testenv"},
 	{path: "internal/archtest"},

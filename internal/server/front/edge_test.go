@@ -45,7 +45,9 @@ func TestRequestID(t *testing.T) {
 		if parsed, err := uuid.Parse(id); !tt.kept && (err != nil || parsed.Version() != 7) {
 			t.Errorf("%s: the new ID %q is no UUIDv7", name, id)
 		}
-		var body problem
+		var body struct {
+			RequestID string `json:"request_id"`
+		}
 		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || body.RequestID != id {
 			t.Errorf("%s: body %s, want the ID %s", name, w.Body, id)
 		}

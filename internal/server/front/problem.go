@@ -1,40 +1,12 @@
 package front
 
 import (
-	"encoding/json"
 	"net/http"
-	"strconv"
 	"strings"
 
+	"github.com/berthregistry/berth/internal/api/problem"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
-	"github.com/berthregistry/berth/internal/telemetry/reqlog"
 )
-
-// problem is an error outside the registry API (RFC 9457).
-type problem struct {
-	Type      string `json:"type"`
-	Title     string `json:"title"`
-	Status    int    `json:"status"`
-	Detail    string `json:"detail,omitempty"`
-	RequestID string `json:"request_id,omitempty"`
-}
-
-func writeProblem(w http.ResponseWriter, r *http.Request, status int, detail string) {
-	// Marshalling a struct of texts and numbers cannot fail.
-	body, _ := json.Marshal(problem{
-		Type: "about:blank", Title: http.StatusText(status), Status: status,
-		Detail: detail, RequestID: reqlog.ID(r.Context()),
-	})
-	header := w.Header()
-	header.Set("Content-Type", "application/problem+json")
-	header.Set("Content-Length", strconv.Itoa(len(body)))
-	header.Set("Cache-Control", "no-store")
-	header.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(body) // the client may be gone; there is nobody left to tell
-	}
-}
 
 // within says whether a path is a prefix's own or below it.
 func within(path, prefix string) bool {
@@ -53,7 +25,7 @@ func answerUnknown(w http.ResponseWriter, r *http.Request) {
 		ocierr.Write(w, r, ocierr.RouteUnknown)
 		return
 	}
-	writeProblem(w, r, http.StatusNotFound, "There is nothing at this path.")
+	problem.NotFound.With("There is nothing at this path.").Write(w, r)
 }
 
 func answerMethod(w http.ResponseWriter, r *http.Request) {
@@ -61,7 +33,7 @@ func answerMethod(w http.ResponseWriter, r *http.Request) {
 		ocierr.Write(w, r, ocierr.Unsupported)
 		return
 	}
-	writeProblem(w, r, http.StatusMethodNotAllowed, "This path does not take the method "+cut(r.Method)+".")
+	problem.MethodNotAllowed.With("This path does not take the method %s.", cut(r.Method)).Write(w, r)
 }
 
 func answerInternal(w http.ResponseWriter, r *http.Request) {
@@ -69,5 +41,5 @@ func answerInternal(w http.ResponseWriter, r *http.Request) {
 		ocierr.Write(w, r, ocierr.Internal)
 		return
 	}
-	writeProblem(w, r, http.StatusInternalServerError, "Something went wrong here; the log has the request ID.")
+	problem.Internal.With("The log has the request ID.").Write(w, r)
 }
