@@ -17,7 +17,7 @@ var (
 	// takeOldSlug takes the slug that the project had when it was deleted, unless somebody else has it by now.
 	takeOldSlug = database.SQL(`
 		UPDATE projects SET slug = (SELECT h.slug FROM slug_history h
-			WHERE h.project_id = projects.id AND h.created_at = projects.deleted_at)
+			WHERE h.project_id = projects.id AND h.created_at = projects.deleted_at ORDER BY h.slug LIMIT 1)
 		WHERE id = $1`)
 	hasSlug = database.SQL(`SELECT 1 FROM projects WHERE id = $1 AND slug IS NOT NULL`)
 	// A project that was suspended when it was deleted still is; an unclaimed one begins its life anew.
