@@ -1022,12 +1022,6 @@ type AddMemberParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
-// RemoveMemberParams defines parameters for RemoveMember.
-type RemoveMemberParams struct {
-	// IfMatch Change only if this is still the entity tag; else 412.
-	IfMatch *IfMatch `json:"If-Match,omitempty"`
-}
-
 // UpdateMemberParams defines parameters for UpdateMember.
 type UpdateMemberParams struct {
 	// IfMatch Change only if this is still the entity tag; else 412.
@@ -1536,7 +1530,7 @@ type ClientInterface interface {
 	// The last owner cannot be removed.
 	//
 	// Corresponds with DELETE /projects/{project}/members/{user} (the `RemoveMember` operationId).
-	RemoveMember(ctx context.Context, project ProjectParam, user UserParam, params *RemoveMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RemoveMember(ctx context.Context, project ProjectParam, user UserParam, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetMember Get a member
 	//
@@ -2424,8 +2418,8 @@ func (c *Client) AddMember(ctx context.Context, project ProjectParam, params *Ad
 // The last owner cannot be removed.
 //
 // Corresponds with DELETE /projects/{project}/members/{user} (the `RemoveMember` operationId).
-func (c *Client) RemoveMember(ctx context.Context, project ProjectParam, user UserParam, params *RemoveMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRemoveMemberRequest(c.Server, project, user, params)
+func (c *Client) RemoveMember(ctx context.Context, project ProjectParam, user UserParam, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemoveMemberRequest(c.Server, project, user)
 	if err != nil {
 		return nil, err
 	}
@@ -4374,7 +4368,7 @@ func NewAddMemberRequestWithBody(server string, project ProjectParam, params *Ad
 }
 
 // NewRemoveMemberRequest constructs an http.Request for the RemoveMember method
-func NewRemoveMemberRequest(server string, project ProjectParam, user UserParam, params *RemoveMemberParams) (*http.Request, error) {
+func NewRemoveMemberRequest(server string, project ProjectParam, user UserParam) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -4409,21 +4403,6 @@ func NewRemoveMemberRequest(server string, project ProjectParam, user UserParam,
 	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
-	}
-
-	if params != nil {
-
-		if params.IfMatch != nil {
-			var headerParam0 string
-
-			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
-			if err != nil {
-				return nil, err
-			}
-
-			req.Header.Set("If-Match", headerParam0)
-		}
-
 	}
 
 	return req, nil
@@ -5907,7 +5886,7 @@ type ClientWithResponsesInterface interface {
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with DELETE /projects/{project}/members/{user} (the `RemoveMember` operationId).
-	RemoveMemberWithResponse(ctx context.Context, project ProjectParam, user UserParam, params *RemoveMemberParams, reqEditors ...RequestEditorFn) (*RemoveMemberResponse, error)
+	RemoveMemberWithResponse(ctx context.Context, project ProjectParam, user UserParam, reqEditors ...RequestEditorFn) (*RemoveMemberResponse, error)
 
 	// GetMemberWithResponse Get a member
 	//
@@ -8764,8 +8743,6 @@ type RemoveMemberResponse struct {
 	ApplicationProblemJSON404 *NotFound
 	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
 	ApplicationProblemJSON409 *Conflict
-	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
-	ApplicationProblemJSON412 *VersionMismatch
 	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationProblemJSONDefault *Problem
 	// Headers401 the parsed response headers for an HTTP 401 response
@@ -8792,11 +8769,6 @@ func (r RemoveMemberResponse) GetApplicationProblemJSON404() *NotFound {
 // GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
 func (r RemoveMemberResponse) GetApplicationProblemJSON409() *Conflict {
 	return r.ApplicationProblemJSON409
-}
-
-// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
-func (r RemoveMemberResponse) GetApplicationProblemJSON412() *VersionMismatch {
-	return r.ApplicationProblemJSON412
 }
 
 // GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
@@ -11256,8 +11228,8 @@ func (c *ClientWithResponses) AddMemberWithResponse(ctx context.Context, project
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with DELETE /projects/{project}/members/{user} (the `RemoveMember` operationId).
-func (c *ClientWithResponses) RemoveMemberWithResponse(ctx context.Context, project ProjectParam, user UserParam, params *RemoveMemberParams, reqEditors ...RequestEditorFn) (*RemoveMemberResponse, error) {
-	rsp, err := c.RemoveMember(ctx, project, user, params, reqEditors...)
+func (c *ClientWithResponses) RemoveMemberWithResponse(ctx context.Context, project ProjectParam, user UserParam, reqEditors ...RequestEditorFn) (*RemoveMemberResponse, error) {
+	rsp, err := c.RemoveMember(ctx, project, user, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -14246,13 +14218,6 @@ func ParseRemoveMemberResponse(rsp *http.Response) (*RemoveMemberResponse, error
 			return nil, err
 		}
 		response.ApplicationProblemJSON409 = &dest
-
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
-		var dest VersionMismatch
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.ApplicationProblemJSON412 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem

@@ -26,6 +26,7 @@ type NewProject struct {
 	Visibility  rbac.Visibility // "": private
 	Description string
 	By          Creator // a user
+	Guard       Guard   // what must still hold; nil: nothing
 }
 
 // The statements of a creation, which are one transaction. Instants are the service's, not the database's: a few
@@ -131,6 +132,9 @@ func (s *Service) tryCreate(ctx context.Context, n NewProject, mustBeNew bool) (
 	}
 	now := database.ToMicros(s.now())
 	var b database.Batch
+	if n.Guard != nil {
+		n.Guard.Require(&b)
+	}
 	b.Exec(freeExpired, n.Slug, now)
 	b.Exec(insertProject, s.newRow(id, n)...)
 	b.Require(ErrSlugReserved, notReserved, id, n.By.AccountID, now)

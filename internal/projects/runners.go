@@ -27,9 +27,12 @@ type RunnerGrant struct {
 	TokenID      uuid.UUID
 	Name         string   // the runner's
 	Hint         string   // the first characters of its key
+	Own          bool     // it belongs to the project, not to the server
 	Repositories []string // paths below the project; nil: all
 	CreatedBy    string
 	CreatedAt    time.Time
+	ExpiresAt    time.Time // of the runner; zero: never
+	LastUsedAt   time.Time // of the runner, sampled; zero: not yet
 }
 
 var (
@@ -59,7 +62,9 @@ var (
 		WHERE g.project_id = $1 AND g.token_id = $2 ORDER BY g.repository`)
 )
 
-const grantColumns = `SELECT g.token_id, t.name, t.hint, g.repository, g.all_repositories, g.created_by, g.created_at`
+const grantColumns = `
+	SELECT g.token_id, t.name, t.hint, t.project_id, g.repository, g.all_repositories, g.created_by, g.created_at,
+		t.expires_at, t.last_used_at`
 
 // GrantRunner lets a runner of the project or of the server pull from repositories of the project (nil: all), and from no
 // others. by is the principal who does it. Errors: ErrNotFound, ErrNoSuchRunner, an *InputError, those of the guard, the
@@ -119,7 +124,10 @@ func (g *grouping) add(row database.Rows) error {
 	var grant RunnerGrant
 	var path string
 	var all bool
-	err := row.Scan(&grant.TokenID, &grant.Name, &grant.Hint, &path, &all, &grant.CreatedBy, (*instant)(&grant.CreatedAt))
+	var owner uuid.NullUUID
+	err := row.Scan(&grant.TokenID, &grant.Name, &grant.Hint, &owner, &path, &all, &grant.CreatedBy, (*instant)(&grant.CreatedAt),
+		(*instant)(&grant.ExpiresAt), (*instant)(&grant.LastUsedAt))
+	grant.Own = owner.Valid
 	if err != nil {
 		return err
 	}

@@ -1021,12 +1021,6 @@ type AddMemberParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
-// RemoveMemberParams defines parameters for RemoveMember.
-type RemoveMemberParams struct {
-	// IfMatch Change only if this is still the entity tag; else 412.
-	IfMatch *IfMatch `json:"If-Match,omitempty"`
-}
-
 // UpdateMemberParams defines parameters for UpdateMember.
 type UpdateMemberParams struct {
 	// IfMatch Change only if this is still the entity tag; else 412.
@@ -1253,7 +1247,7 @@ type ServerInterface interface {
 	AddMember(c *gin.Context, project ProjectParam, params AddMemberParams)
 	// RemoveMember Remove a member
 	// (DELETE /projects/{project}/members/{user})
-	RemoveMember(c *gin.Context, project ProjectParam, user UserParam, params RemoveMemberParams)
+	RemoveMember(c *gin.Context, project ProjectParam, user UserParam)
 	// GetMember Get a member
 	// (GET /projects/{project}/members/{user})
 	GetMember(c *gin.Context, project ProjectParam, user UserParam)
@@ -2304,30 +2298,6 @@ func (siw *ServerInterfaceWrapper) RemoveMember(c *gin.Context) {
 		return
 	}
 
-	// Parameter object where we will unmarshal all parameters from the context
-	var params RemoveMemberParams
-
-	headers := c.Request.Header
-
-	// ------------- Optional header parameter "If-Match" -------------
-	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
-		var IfMatch IfMatch
-		n := len(valueList)
-		if n != 1 {
-			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-Match, got %d", n), http.StatusBadRequest)
-			return
-		}
-
-		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
-		if err != nil {
-			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-Match: %w", err), http.StatusBadRequest)
-			return
-		}
-
-		params.IfMatch = &IfMatch
-
-	}
-
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -2335,7 +2305,7 @@ func (siw *ServerInterfaceWrapper) RemoveMember(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.RemoveMember(c, project, user, params)
+	siw.Handler.RemoveMember(c, project, user)
 }
 
 // GetMember operation middleware
@@ -6441,7 +6411,6 @@ func (response AddMemberdefaultApplicationProblemPlusJSONResponse) VisitAddMembe
 type RemoveMemberRequestObject struct {
 	Project ProjectParam `json:"project"`
 	User    UserParam    `json:"user"`
-	Params  RemoveMemberParams
 }
 
 type RemoveMemberResponseObject interface {
@@ -6519,22 +6488,6 @@ func (response RemoveMember409ApplicationProblemPlusJSONResponse) VisitRemoveMem
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(409)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type RemoveMember412ApplicationProblemPlusJSONResponse struct {
-	VersionMismatchApplicationProblemPlusJSONResponse
-}
-
-func (response RemoveMember412ApplicationProblemPlusJSONResponse) VisitRemoveMemberResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(412)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -10028,12 +9981,11 @@ func (sh *strictHandler) AddMember(ctx *gin.Context, project ProjectParam, param
 }
 
 // RemoveMember operation middleware
-func (sh *strictHandler) RemoveMember(ctx *gin.Context, project ProjectParam, user UserParam, params RemoveMemberParams) {
+func (sh *strictHandler) RemoveMember(ctx *gin.Context, project ProjectParam, user UserParam) {
 	var request RemoveMemberRequestObject
 
 	request.Project = project
 	request.User = user
-	request.Params = params
 
 	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.RemoveMember(ctx, request.(RemoveMemberRequestObject))
