@@ -147,6 +147,8 @@ type Unclaimed struct {
 	Slugs string `name:"unclaimed-slugs" env:"BERTH_UNCLAIMED_SLUGS" default:"any" help:"Names of unclaimed projects: any, or random for names that hold 100 random bits."`
 	// Pull lets those who push to an unclaimed project also pull from it.
 	Pull bool `name:"unclaimed-pull" env:"BERTH_UNCLAIMED_PULL" default:"false" negatable:"" help:"Let the pushers of an unclaimed project pull from it."`
+	// ClaimMode says who may claim such projects: "open", every signed-in user, or "admin", only administrators, who name the owner.
+	ClaimMode string `name:"claim-mode" env:"BERTH_CLAIM_MODE" default:"open" help:"Who may claim unclaimed projects: open for every signed-in user, or admin for administrators, who name the owner."`
 	// TTL is how long an unclaimed project lives when nobody pushes to it or claims it.
 	TTL time.Duration `name:"unclaimed-ttl" env:"BERTH_UNCLAIMED_TTL" default:"168h" help:"Life of an unclaimed project without a push."`
 }

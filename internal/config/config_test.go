@@ -50,7 +50,7 @@ func TestDefaults(t *testing.T) {
 		"addr": "127.0.0.1:5000", "public": "", "database": config.SecretURL("sqlite:data/berth.db"),
 		"storage": config.SecretURL("file:data/objects"), "redirect": false, "memory": 256 * config.MiB,
 		"upload ttl": 24 * time.Hour, "max blob": config.ByteSize(0), "token ttl": 5 * time.Minute,
-		"push": true, "slugs": "any", "pull": false, "unclaimed ttl": 168 * time.Hour,
+		"push": true, "slugs": "any", "pull": false, "unclaimed ttl": 168 * time.Hour, "claim": "open",
 		"email": "admin@localhost", "metrics": "127.0.0.1:9090", "manifest": 4 * config.MiB, "migrate": true,
 		"drain": 20 * time.Second, "drain delay": time.Duration(0),
 	}
@@ -58,7 +58,7 @@ func TestDefaults(t *testing.T) {
 		"addr": c.HTTP.Addr, "public": c.HTTP.PublicURL, "database": c.Database.URL,
 		"storage": c.Storage.URL, "redirect": c.Storage.Redirect, "memory": c.Uploads.Memory,
 		"upload ttl": c.Uploads.TTL, "max blob": c.Uploads.MaxBlobSize, "token ttl": c.Tokens.TTL,
-		"push": c.Unclaimed.Push, "slugs": c.Unclaimed.Slugs, "pull": c.Unclaimed.Pull, "unclaimed ttl": c.Unclaimed.TTL,
+		"push": c.Unclaimed.Push, "slugs": c.Unclaimed.Slugs, "pull": c.Unclaimed.Pull, "unclaimed ttl": c.Unclaimed.TTL, "claim": c.Unclaimed.ClaimMode,
 		"email": c.Admin.Email, "metrics": c.Operation.MetricsAddr, "manifest": c.Registry.MaxManifestSize, "migrate": c.Operation.Migrate,
 		"drain": c.HTTP.DrainTimeout, "drain delay": c.HTTP.DrainDelay,
 	}
@@ -80,6 +80,7 @@ func TestFlagsBeatVariablesBeatDefaults(t *testing.T) {
 		"BERTH_CHUNK_SIZE":      "32MiB",
 		"BERTH_UPLOAD_TTL":      "",
 		"BERTH_UNCLAIMED_PUSH":  "off",
+		"BERTH_CLAIM_MODE":      "admin",
 		"BERTH_TRUSTED_PROXIES": "10.0.0.0/8, 192.0.2.1",
 		"BERTH_METRICS_ADDR":    "",
 		"BERTH_TOKEN_TTL":       "nonsense that the flag makes up for",
@@ -94,6 +95,7 @@ func TestFlagsBeatVariablesBeatDefaults(t *testing.T) {
 	want.HTTP.CORSOrigins = []string{"https://a.example", "https://b.example", "http://localhost:3000"}
 	want.Uploads.ChunkSize = 32 * config.MiB
 	want.Unclaimed.Push = false
+	want.Unclaimed.ClaimMode = "admin"
 	want.Operation.MetricsAddr = ""
 	want.Operation.Migrate = false
 	want.Tokens.TTL = 90 * time.Second

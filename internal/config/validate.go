@@ -136,6 +136,7 @@ func (t Tokens) check(refuse refuseFunc) {
 
 func (u Unclaimed) check(refuse refuseFunc) {
 	checkOneOf(refuse, "BERTH_UNCLAIMED_SLUGS", u.Slugs, "any", "random")
+	checkOneOf(refuse, "BERTH_CLAIM_MODE", u.ClaimMode, "open", "admin")
 	checkPositive(refuse, "BERTH_UNCLAIMED_TTL", u.TTL)
 }
 

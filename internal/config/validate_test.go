@@ -116,6 +116,7 @@ var badValues = map[string][]badValue{
 	"BERTH_TOKEN_SERVICE":   texts(func(c *config.Config) *string { return &c.Tokens.Service }, "a\"b", "a b", "a\\b", "a\x7f", "ä"),
 	"BERTH_TOKEN_TTL":       durations(func(c *config.Config) *time.Duration { return &c.Tokens.TTL }, 0),
 	"BERTH_UNCLAIMED_SLUGS": texts(func(c *config.Config) *string { return &c.Unclaimed.Slugs }, "", "some"),
+	"BERTH_CLAIM_MODE":      texts(func(c *config.Config) *string { return &c.Unclaimed.ClaimMode }, "", "closed", "Open"),
 	"BERTH_UNCLAIMED_TTL":   durations(func(c *config.Config) *time.Duration { return &c.Unclaimed.TTL }, 0),
 	"BERTH_ADMIN_EMAIL":     texts(func(c *config.Config) *string { return &c.Admin.Email }, "", "admin", "@x", "x@", "a b@x", "a@x\n"),
 	"BERTH_ADMIN_TOKEN":     texts(func(c *config.Config) *string { return (*string)(&c.Admin.Token) }, "short", "twenty characters and blanks"),

@@ -28,6 +28,7 @@ var (
 	states  = []string{"absent", "unclaimed", "private", "public", "suspended", "deleted"}
 	actions = []Action{
 		Pull, Push, Delete, Undelete, Claim, ManageRobots, ManageRunners, ManageMembers, ManageSettings, DeleteProject,
+		Inspect, Administer,
 	}
 )
 

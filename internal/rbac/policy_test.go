@@ -18,10 +18,10 @@ func newEnforcer(t testing.TB, opts Options) *Enforcer {
 	return e
 }
 
-const all = "pull push delete undelete claim manage_robots manage_runners manage_members manage_settings delete_project"
+const all = "pull push delete undelete claim manage_robots manage_runners manage_members manage_settings delete_project inspect administer"
 
 const (
-	maintain = "pull push delete undelete manage_robots manage_runners"
+	maintain = "pull inspect push delete undelete manage_robots manage_runners"
 	own      = maintain + " manage_members manage_settings delete_project"
 )
 
@@ -40,15 +40,15 @@ var table = []row{
 	{name: "user without a role", match: member(RoleNone),
 		absent: "push", unclaimed: "push claim", private: "", public: "pull"},
 	{name: "viewer", match: member(RoleViewer),
-		absent: "push", unclaimed: "push claim", private: "pull", public: "pull"},
+		absent: "push", unclaimed: "push claim", private: "pull inspect", public: "pull inspect"},
 	{name: "developer", match: member(RoleDeveloper),
-		absent: "push", unclaimed: "push claim", private: "pull push", public: "pull push"},
+		absent: "push", unclaimed: "push claim", private: "pull inspect push", public: "pull inspect push"},
 	{name: "maintainer", match: member(RoleMaintainer),
 		absent: "push", unclaimed: "push claim", private: maintain, public: maintain},
 	{name: "owner", match: member(RoleOwner),
 		absent: "push", unclaimed: "push claim", private: own, public: own},
 	{name: "admin", match: func(q Question) bool { return q.Kind == KindUser && q.Admin },
-		absent: "pull push", unclaimed: all, private: all, public: all, suspended: "pull"},
+		absent: "pull push", unclaimed: all, private: all, public: all, suspended: "pull inspect"},
 
 	{name: "robot of another project", match: robot(RoleNone),
 		public: "pull"},
@@ -154,7 +154,7 @@ func TestEveryCellOfTheRightsTable(t *testing.T) {
 						t.Errorf("%+v: allowed %t, want %t", q, got, want)
 					}
 				})
-				if asked != 4*5*5*10*16 {
+				if asked != 4*5*5*12*16 {
 					t.Errorf("asked %d questions", asked)
 				}
 			})

@@ -50,6 +50,8 @@ const (
 // Action is what a principal wants to do.
 type Action string
 
+//go:generate go test -count=1 -run ^TestTheRightsPageIsUpToDate$ . -args -update
+
 // The actions. Push includes the existence checks that clients make while they push.
 const (
 	Pull           Action = "pull"
@@ -62,6 +64,8 @@ const (
 	ManageMembers  Action = "manage_members"
 	ManageSettings Action = "manage_settings"
 	DeleteProject  Action = "delete_project"
+	Inspect        Action = "inspect"    // see members and usage
+	Administer     Action = "administer" // of the server; asked as of an active, private project without a role
 )
 
 // Question is all that a decision depends on.
