@@ -59,7 +59,13 @@ func newFixture(t testing.TB, db *database.DB) *fixture {
 
 func newReplica(t testing.TB, db *database.DB, c *clock) *fixture {
 	t.Helper()
-	s, err := NewService(db, Options{Clock: c.Now, Issuer: testIssuer, Service: testService})
+	return newReplicaWith(t, db, c, Options{})
+}
+
+func newReplicaWith(t testing.TB, db *database.DB, c *clock, opts Options) *fixture {
+	t.Helper()
+	opts.Clock, opts.Issuer, opts.Service = c.Now, testIssuer, testService
+	s, err := NewService(db, opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -100,6 +100,8 @@ var (
 		WHERE id = $1
 		RETURNING id, account_id, email, name, admin, locked_at, created_at, updated_at, version`)
 
+	lockSessionsOfUser = database.SQL(`SELECT id FROM sessions WHERE user_id = $1 AND revoked_at IS NULL ORDER BY id {update}`)
+
 	endSessionsOfUser = database.SQL(`
 		UPDATE sessions SET revoked_at = $3 WHERE user_id = $1 AND id <> $2 AND revoked_at IS NULL AND expires_at > $3
 		RETURNING secret_hash`)
@@ -121,9 +123,10 @@ func (s *Service) ChangeUser(
 	now := database.ToMicros(s.now())
 	var b database.Batch
 	var ended ended
-	// Sessions come before users, as in a credential's Require; and administrators before the guard, which shares one.
+	// Sessions are locked before users, as by a credential's Require; and both before the guard, which shares some. They
+	// end after it, for it may rest on one.
 	if change.endsSessions() {
-		b.Query(ended.session, endSessionsOfUser, id, uuid.Nil, now)
+		b.Exec(lockSessionsOfUser, id)
 	}
 	if change.demotes() {
 		b.Require(ErrNotFound, lockAdmins, id)
@@ -140,6 +143,9 @@ func (s *Service) ChangeUser(
 	b.Query(row.scan, changeUser, id, change.Name, change.Admin, lockCode(change.Locked), password, now)
 	b.Query(ended.tokenWithID, secretsOfUser, id)
 	b.Query(ended.session, sessionsOfUser, id)
+	if change.endsSessions() {
+		b.Exec(endSessionsOfUser, id, uuid.Nil, now)
+	}
 	if err := s.db.Run(ctx, &b); err != nil {
 		return User{}, fmt.Errorf("auth: change user: %w", err)
 	}

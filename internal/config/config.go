@@ -26,6 +26,8 @@ type Config struct {
 	Registry Registry `embed:"" group:"Registry"`
 	// Tokens is about the bearer tokens of the registry API.
 	Tokens Tokens `embed:"" group:"Tokens"`
+	// Accounts is about users of the product API.
+	Accounts Accounts `embed:"" group:"Accounts"`
 	// Unclaimed is about projects that were pushed without an account.
 	Unclaimed Unclaimed `embed:"" group:"Unclaimed projects"`
 	// Admin is the first user.
@@ -137,6 +139,14 @@ type Tokens struct {
 	Service string `name:"token-service" env:"BERTH_TOKEN_SERVICE" placeholder:"NAME" help:"Audience of the tokens. Default: the host of the public URL."`
 	// TTL is how long a token is valid.
 	TTL time.Duration `name:"token-ttl" env:"BERTH_TOKEN_TTL" default:"5m" help:"Life of a token."`
+}
+
+// Accounts is about users of the product API.
+type Accounts struct {
+	// SessionTTL is how long somebody who logged in stays logged in.
+	SessionTTL time.Duration `name:"session-ttl" env:"BERTH_SESSION_TTL" default:"12h" help:"Life of a log-in to the product API."`
+	// SignUp says who may create an account: "closed" is nobody but an administrator, "invite" who was invited, "open" anyone.
+	SignUp string `name:"sign-up" env:"BERTH_SIGN_UP" default:"closed" help:"Who may sign up: closed, invite or open."`
 }
 
 // Unclaimed is about projects that were pushed without an account.

@@ -53,6 +53,7 @@ func TestDefaults(t *testing.T) {
 		"push": true, "slugs": "any", "pull": false, "unclaimed ttl": 168 * time.Hour, "claim": "open",
 		"email": "admin@localhost", "metrics": "127.0.0.1:9090", "manifest": 4 * config.MiB, "migrate": true,
 		"drain": 20 * time.Second, "drain delay": time.Duration(0),
+		"session ttl": 12 * time.Hour, "sign-up": "closed",
 	}
 	got := map[string]any{
 		"addr": c.HTTP.Addr, "public": c.HTTP.PublicURL, "database": c.Database.URL,
@@ -61,6 +62,7 @@ func TestDefaults(t *testing.T) {
 		"push": c.Unclaimed.Push, "slugs": c.Unclaimed.Slugs, "pull": c.Unclaimed.Pull, "unclaimed ttl": c.Unclaimed.TTL, "claim": c.Unclaimed.ClaimMode,
 		"email": c.Admin.Email, "metrics": c.Operation.MetricsAddr, "manifest": c.Registry.MaxManifestSize, "migrate": c.Operation.Migrate,
 		"drain": c.HTTP.DrainTimeout, "drain delay": c.HTTP.DrainDelay,
+		"session ttl": c.Accounts.SessionTTL, "sign-up": c.Accounts.SignUp,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)

@@ -30,7 +30,8 @@ const (
 
 func (c Config) check(refuse refuseFunc) {
 	for _, section := range []Section{
-		c.HTTP, c.TLS, c.Log, c.Database, c.Storage, c.Uploads, c.Registry, c.Tokens, c.Unclaimed, c.Admin, c.Operation,
+		c.HTTP, c.TLS, c.Log, c.Database, c.Storage, c.Uploads, c.Registry, c.Tokens, c.Accounts, c.Unclaimed,
+		c.Admin, c.Operation,
 	} {
 		section.check(refuse)
 	}
@@ -132,6 +133,11 @@ func (t Tokens) check(refuse refuseFunc) {
 		checkQuotable(refuse, "BERTH_TOKEN_SERVICE", t.Service)
 	}
 	checkPositive(refuse, "BERTH_TOKEN_TTL", t.TTL)
+}
+
+func (a Accounts) check(refuse refuseFunc) {
+	checkPositive(refuse, "BERTH_SESSION_TTL", a.SessionTTL)
+	checkOneOf(refuse, "BERTH_SIGN_UP", a.SignUp, "closed", "invite", "open")
 }
 
 func (u Unclaimed) check(refuse refuseFunc) {

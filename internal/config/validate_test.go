@@ -115,6 +115,8 @@ var badValues = map[string][]badValue{
 		"/auth/token", "https://a.example/\"", "https://a.example/\r\nX: y", "https://u:p@a.example/auth/token", "ldap://a.example", "https://a.example/#f"),
 	"BERTH_TOKEN_SERVICE":   texts(func(c *config.Config) *string { return &c.Tokens.Service }, "a\"b", "a b", "a\\b", "a\x7f", "ä"),
 	"BERTH_TOKEN_TTL":       durations(func(c *config.Config) *time.Duration { return &c.Tokens.TTL }, 0),
+	"BERTH_SESSION_TTL":     durations(func(c *config.Config) *time.Duration { return &c.Accounts.SessionTTL }, 0, -time.Hour),
+	"BERTH_SIGN_UP":         texts(func(c *config.Config) *string { return &c.Accounts.SignUp }, "", "Open", "everyone"),
 	"BERTH_UNCLAIMED_SLUGS": texts(func(c *config.Config) *string { return &c.Unclaimed.Slugs }, "", "some"),
 	"BERTH_CLAIM_MODE":      texts(func(c *config.Config) *string { return &c.Unclaimed.ClaimMode }, "", "closed", "Open"),
 	"BERTH_UNCLAIMED_TTL":   durations(func(c *config.Config) *time.Duration { return &c.Unclaimed.TTL }, 0),

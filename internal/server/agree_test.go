@@ -75,3 +75,15 @@ func TestSettingsAgreeWithAuth(t *testing.T) {
 		}
 	}
 }
+
+func TestSignUpModesAgreeWithAuth(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"closed", "invite", "open", "Open", "everyone"} {
+		cfg := config.Default()
+		cfg.Accounts.SignUp = mode
+		_, err := auth.NewService(nil, auth.Options{Issuer: "berth", Service: "berth", SignUp: auth.SignUpMode(mode)})
+		if told := config.Validate(cfg); (told == nil) != (err == nil) {
+			t.Errorf("%s: config says %v, auth %v", mode, told, err)
+		}
+	}
+}

@@ -90,6 +90,7 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 	}
 	users, err := auth.NewService(b.db, auth.Options{
 		Clock: opts.Clock, Issuer: e.PublicURL, Service: e.Service, TokenTTL: cfg.Tokens.TTL,
+		SessionTTL: cfg.Accounts.SessionTTL, SignUp: auth.SignUpMode(cfg.Accounts.SignUp),
 	})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says that it is about auth
@@ -102,6 +103,6 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 	})
 	registry := newRegistry(b, cfg, opts, users, guard)
 	return &services{
-		auth: users, planes: []front.Plane{guard, registry}, workers: []front.Worker{registry.Uploads},
+		auth: users, planes: []front.Plane{guard, registry}, workers: []front.Worker{registry.Uploads, users.LastUses()},
 	}, nil
 }
