@@ -36,6 +36,9 @@ func (h *Handler) getManifest(c *call) error {
 	if err != nil {
 		return manifestError(err)
 	}
+	if withContent {
+		h.Content.Pulled(m)
+	}
 	writeManifest(c, m)
 	return nil
 }
@@ -101,7 +104,7 @@ func (h *Handler) putManifest(c *call) error {
 	if err := h.storeManifest(c, parsed, body, tags); err != nil {
 		return err
 	}
-	manifestCreated(c, parsed, tags)
+	h.manifestCreated(c, parsed, tags)
 	return nil
 }
 
@@ -167,7 +170,7 @@ func digestsOf(descriptors []manifest.Descriptor) []digest.Digest {
 	return list
 }
 
-func manifestCreated(c *call, parsed manifest.Parsed, tags []string) {
+func (h *Handler) manifestCreated(c *call, parsed manifest.Parsed, tags []string) {
 	header := c.w.Header()
 	header.Set("Location", fmt.Sprintf("%s/manifests/%s", c.base(), parsed.Digest))
 	header.Set(headerContentDigest, parsed.Digest.String())
@@ -177,7 +180,7 @@ func manifestCreated(c *call, parsed manifest.Parsed, tags []string) {
 	if c.r.URL.Query().Has("tag") {
 		header.Set(headerTag, strings.Join(tags, ", "))
 	}
-	empty(c.w, http.StatusCreated)
+	h.pushed(c, http.StatusCreated)
 }
 
 // deleteManifest hides a manifest, or a tag alone (end-9).

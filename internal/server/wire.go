@@ -98,10 +98,10 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		Clock: opts.Clock, UnclaimedPush: cfg.Unclaimed.Push, UnclaimedSlugs: cfg.Unclaimed.Slugs, UnclaimedTTL: cfg.Unclaimed.TTL,
 	})
 	guard := access.New(access.Config{
-		Auth: users, Projects: tenants, Policy: policy, Database: b.db, Realm: e.Realm, Service: e.Service,
+		Auth: users, Projects: tenants, Policy: policy, Realm: e.Realm, Service: e.Service,
 	})
-	registry := newRegistry(b, cfg, opts, users, guard)
+	registry := newRegistry(b, cfg, e, opts, users, guard)
 	return &services{
-		auth: users, planes: []front.Plane{guard, registry}, workers: []front.Worker{registry.Uploads},
+		auth: users, planes: []front.Plane{guard, registry}, workers: []front.Worker{registry.Uploads, registry.Content},
 	}, nil
 }

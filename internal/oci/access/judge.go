@@ -135,7 +135,7 @@ func (a *Access) look(ctx context.Context, ask ask, project projects.Project, q 
 	if q.Kind == rbac.KindUser {
 		q.Role, err = a.projects.Role(ctx, project.ID, credential.Principal.ID)
 	} else {
-		q.Granted, err = a.grants.Granted(ctx, project.ID, credential.TokenID, ask.repo.Path)
+		q.Granted, err = a.projects.Granted(ctx, project.ID, credential.TokenID, ask.repo.Path)
 	}
 	return q, err
 }
