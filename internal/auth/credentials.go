@@ -1,13 +1,10 @@
 package auth
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/google/uuid"
 
@@ -94,7 +91,7 @@ func (r storedCredential) credential() (Credential, error) {
 		c.ExpiresAt = database.FromMicros(r.expiresAt.V)
 	}
 	var err error
-	c.Role, err = parseGrants(r.kind, r.grants)
+	c.Grants, err = parseGrants(r.kind, r.grants)
 	if err != nil {
 		return Credential{}, fmt.Errorf("%w: grants of token %s: %w", ErrInvalidCredential, r.id, err)
 	}
@@ -105,48 +102,11 @@ func (r storedCredential) credential() (Credential, error) {
 		}
 	case tokenRobot:
 		c.Principal = Principal{Kind: rbac.KindRobot, ID: r.id, Name: r.name}
+		c.Role = c.Grants.role()
 	case tokenRunner:
 		c.Principal = Principal{Kind: rbac.KindRunner, ID: r.id, Name: r.name}
 	default:
 		return Credential{}, fmt.Errorf("%w: token %s is of unknown kind", ErrInvalidCredential, r.id)
 	}
 	return c, nil
-}
-
-// grants is what the database stores for a token that may not do all that its owner may.
-type grants struct {
-	Role rbac.Role `json:"role"`
-}
-
-func robotGrants(role rbac.Role) (string, error) {
-	if role != rbac.RoleDeveloper && role != rbac.RoleViewer {
-		return "", fmt.Errorf("%w: a robot is a developer or a viewer", ErrInvalidInput)
-	}
-	text, err := json.Marshal(grants{Role: role})
-	return string(text), err
-}
-
-// parseGrants gives the role that a token carries. What it does not understand could be a restriction, so it is an error.
-func parseGrants(kind, text string) (rbac.Role, error) {
-	switch {
-	case kind == tokenRobot && text == "":
-		return rbac.RoleDeveloper, nil
-	case text == "":
-		return rbac.RoleNone, nil
-	case kind != tokenRobot:
-		return rbac.RoleNone, fmt.Errorf("not known for a %s token", kind)
-	}
-	var g grants
-	d := json.NewDecoder(bytes.NewReader([]byte(text)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&g); err != nil {
-		return rbac.RoleNone, err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return rbac.RoleNone, errors.New("more than one value")
-	}
-	if g.Role != rbac.RoleDeveloper && g.Role != rbac.RoleViewer {
-		return rbac.RoleNone, fmt.Errorf("role %q", g.Role)
-	}
-	return g.Role, nil
 }

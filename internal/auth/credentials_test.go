@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
 	"github.com/berthregistry/berth/internal/database"
@@ -51,10 +52,12 @@ func TestRobotsAndRunners(t *testing.T) {
 			secret, token, err := f.CreateRobot(t.Context(), NewRobot{ProjectID: project, Name: "ci", Role: role, CreatedBy: "test"})
 			f.must(err)
 			c, err := f.VerifySecret(t.Context(), secret)
+			granted, _ := grantsOfRole(role)
 			want := Credential{
 				Principal: Principal{Kind: rbac.KindRobot, ID: token.ID, Name: "ci"}, TokenID: token.ID, ProjectID: project, Role: role,
+				Grants: granted,
 			}
-			if err != nil || c != want || !strings.HasPrefix(secret, robotPrefix) {
+			if err != nil || !cmp.Equal(c, want) || !strings.HasPrefix(secret, robotPrefix) {
 				t.Errorf("%+v, %v; want %+v", c, err, want)
 			}
 		}
@@ -118,6 +121,8 @@ func TestUnknownGrantsAreNotIgnored(t *testing.T) {
 		_, personal := f.token("ada@example.dev")
 		_, robot, err := f.CreateRobot(t.Context(), NewRobot{ProjectID: f.project(), Name: "ci", Role: rbac.RoleViewer})
 		f.must(err)
+		_, runner, err := f.CreateRunner(t.Context(), NewRunner{Name: "metal", CreatedBy: "test"})
+		f.must(err)
 		for _, c := range []struct {
 			id     uuid.UUID
 			grants string
@@ -128,6 +133,15 @@ func TestUnknownGrantsAreNotIgnored(t *testing.T) {
 			{personal.ID, `{"role":"viewer"}`, rbac.RoleNone, false},
 			{robot.ID, ``, rbac.RoleDeveloper, true},
 			{robot.ID, `{"role":"viewer"}`, rbac.RoleViewer, true},
+			{robot.ID, `{"actions":["push"],"repositories":["a/**"],"tags":["v*"]}`, rbac.RoleDeveloper, true},
+			{robot.ID, `{"actions":["pull"]}`, rbac.RoleViewer, true},
+			{robot.ID, `{"actions":["pull"],"role":"viewer"}`, rbac.RoleNone, false},
+			{robot.ID, `{"actions":["delete"]}`, rbac.RoleNone, false},
+			{robot.ID, `{"actions":["pull"],"projects":["018f2c7e-1111-7000-8000-000000000001"]}`, rbac.RoleNone, false},
+			{robot.ID, `{"actions":["pull"],"tags":["{a,b}"]}`, rbac.RoleNone, false},
+			{robot.ID, `null`, rbac.RoleNone, false},
+			{personal.ID, `{"actions":["delete"],"projects":["018f2c7e-1111-7000-8000-000000000001"]}`, rbac.RoleNone, true},
+			{runner.ID, `{"actions":["pull"]}`, rbac.RoleNone, false},
 			{robot.ID, `{"role":"owner"}`, rbac.RoleNone, false},
 			{robot.ID, `{"role":"developer","repositories":["a"]}`, rbac.RoleNone, false},
 			{robot.ID, `{"role":"developer"}{}`, rbac.RoleNone, false},

@@ -29,12 +29,14 @@ func (p Principal) String() string {
 	return string(p.Kind) + ":" + p.ID.String()
 }
 
-// Credential is a principal and the token that it showed.
+// Credential is a principal and the token or session that it showed.
 type Credential struct {
 	Principal Principal
-	TokenID   uuid.UUID // Nil for anonymous
+	TokenID   uuid.UUID // Nil for anonymous and for a session
+	SessionID uuid.UUID // of a session of the product API; else Nil
 	ProjectID uuid.UUID // of a robot, and of a runner that belongs to one project
-	Role      rbac.Role // of a robot in its project: developer or viewer
+	Role      rbac.Role // of a robot in its project: developer if it may push, else viewer
+	Grants    *Grants   // nil: all that the principal may do. Shared by all who hold the credential: read only
 	ExpiresAt time.Time // zero: never
 }
 

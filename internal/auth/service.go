@@ -14,24 +14,6 @@ import (
 	"github.com/berthregistry/berth/internal/recent"
 )
 
-// What can be wrong with a request. Errors of the database pass through unchanged in their chain, so none of these is
-// ever said because the database is down.
-var (
-	// ErrInvalidCredential: the secret or password is wrong, unknown, revoked or expired, or its owner is locked.
-	ErrInvalidCredential = errors.New("invalid credential")
-	// ErrInvalidToken: the bearer token is malformed, forged, expired or not meant for this server, or its credential
-	// is invalid by now.
-	ErrInvalidToken = errors.New("invalid bearer token")
-	// ErrExists: there is such a user or secret already.
-	ErrExists = errors.New("exists already")
-	// ErrNotFound: there is no such user, token or project.
-	ErrNotFound = errors.New("not found")
-	// ErrInvalidInput: an e-mail address, password, name or secret does not have the form that is asked for.
-	ErrInvalidInput = errors.New("invalid input")
-	// ErrUnknownKey: no signing key has this id, or it is out of use.
-	ErrUnknownKey = errors.New("unknown signing key")
-)
-
 // Defaults of Options.
 const (
 	DefaultTokenTTL    = 5 * time.Minute

@@ -42,7 +42,8 @@ type NewToken struct {
 type NewRobot struct {
 	ProjectID uuid.UUID
 	Name      string
-	Role      rbac.Role // developer (pull and push) or viewer (pull)
+	Role      rbac.Role // developer (pull and push) or viewer (pull); instead of Grants
+	Grants    *Grants   // what of the project it may do; instead of Role
 	ExpiresAt time.Time // zero: never
 	CreatedBy string    // the principal
 }
@@ -72,7 +73,11 @@ func (s *Service) CreateToken(ctx context.Context, t NewToken) (secret string, t
 // CreateRobot creates the CI token of a project. The secret is returned only here. Errors: ErrInvalidInput, ErrNotFound
 // for the project, the context's and the database's.
 func (s *Service) CreateRobot(ctx context.Context, r NewRobot) (secret string, token Token, err error) {
-	grants, err := robotGrants(r.Role)
+	granted, err := r.granted()
+	if err != nil {
+		return "", Token{}, err
+	}
+	grants, err := granted.format()
 	if err != nil {
 		return "", Token{}, err
 	}
@@ -81,6 +86,17 @@ func (s *Service) CreateRobot(ctx context.Context, r NewRobot) (secret string, t
 		ExpiresAt: optionalMicros(r.ExpiresAt), CreatedBy: r.CreatedBy,
 	}
 	return s.insertToken(ctx, row, "", robotPrefix)
+}
+
+// granted are the robot's grants, however they were given. Errors: ErrInvalidInput.
+func (r NewRobot) granted() (*Grants, error) {
+	if r.Grants == nil {
+		return grantsOfRole(r.Role)
+	}
+	if r.Role != rbac.RoleNone {
+		return nil, invalid("role", "a robot has a role or grants, not both")
+	}
+	return r.Grants, r.Grants.check(tokenRobot)
 }
 
 // CreateRunner creates the key of a machine that only pulls, from where it has a grant. The secret is returned only here.
