@@ -86,6 +86,9 @@ func (h *Handler) putManifest(c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := c.decision.AllowTags(tags...); err != nil {
+		return err
+	}
 	body, release, err := h.readManifest(c)
 	defer release()
 	if err != nil {
@@ -188,6 +191,9 @@ func (h *Handler) deleteManifest(c *call) error {
 	if err := c.req.ReferenceError(c.r.Method); err != nil {
 		return err
 	}
+	if err := c.allowDelete(); err != nil {
+		return err
+	}
 	if c.decision.Project.ID == uuid.Nil {
 		return ocierr.ManifestUnknown
 	}
@@ -203,4 +209,12 @@ func (h *Handler) deleteManifest(c *call) error {
 	}
 	empty(c.w, http.StatusAccepted)
 	return nil
+}
+
+// allowDelete asks the token's grants about the tags that a deletion takes: one, or all that the manifest has.
+func (c *call) allowDelete() error {
+	if c.req.Tag != "" {
+		return c.decision.AllowTags(c.req.Tag)
+	}
+	return c.decision.AllowAnyTag()
 }
