@@ -42,7 +42,7 @@ func (s *Service) EnsureAdmin(ctx context.Context, b Bootstrap) (created bool, g
 	}
 	user.ID = firstAdminID
 	secret, token, err := s.completed(tokenRow{
-		Kind: tokenPersonal, UserID: nullUUID(user.ID), Name: "first administrator",
+		Kind: TokenPersonal, UserID: nullUUID(user.ID), Name: "first administrator",
 		CreatedBy: Principal{Kind: rbac.KindUser, ID: user.ID}.String(),
 	}, b.Token, personalPrefix)
 	if err != nil {
@@ -87,4 +87,12 @@ func unlessAdminExists(err error) error {
 		return nil
 	}
 	return fmt.Errorf("auth: create the first administrator: %w", err)
+}
+
+func insertUser(tx *gorm.DB, u userRow) error {
+	account := accountRow{ID: u.AccountID, Kind: "personal", Name: u.Email, CreatedAt: u.CreatedAt}
+	if err := tx.Create(&account).Error; err != nil {
+		return fmt.Errorf("account: %w", err)
+	}
+	return tx.Create(&u).Error
 }

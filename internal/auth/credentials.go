@@ -13,7 +13,7 @@ import (
 )
 
 const credentialColumns = `
-	SELECT t.id, t.kind, t.user_id, t.project_id, t.name, t.grants, t.expires_at, t.revoked_at,
+	SELECT t.id, t.kind, t.user_id, t.project_id, t.name, t.grants, t.expires_at, t.revoked_at, t.last_used_at,
 	       u.email, u.admin, u.account_id, u.locked_at
 	FROM tokens t LEFT JOIN users u ON u.id = t.user_id `
 
@@ -30,7 +30,7 @@ func (s *Service) VerifySecret(ctx context.Context, secret string) (Credential, 
 	}
 	hash := hashSecret(secret)
 	c, err := s.bySecret.Get(ctx, hash, func(ctx context.Context) (Credential, error) {
-		return scanCredential(s.db.QueryRow(ctx, credentialBySecret, hash.String()))
+		return s.scanCredential(s.db.QueryRow(ctx, credentialBySecret, hash.String()))
 	})
 	return s.unexpired(c, err)
 }
@@ -38,7 +38,7 @@ func (s *Service) VerifySecret(ctx context.Context, secret string) (Credential, 
 // Lookup gives the current state of a credential. Errors: ErrInvalidCredential, the context's and the database's.
 func (s *Service) Lookup(ctx context.Context, tokenID uuid.UUID) (Credential, error) {
 	c, err := s.byID.Get(ctx, tokenID, func(ctx context.Context) (Credential, error) {
-		return scanCredential(s.db.QueryRow(ctx, credentialByID, tokenID))
+		return s.scanCredential(s.db.QueryRow(ctx, credentialByID, tokenID))
 	})
 	return s.unexpired(c, err)
 }
@@ -49,7 +49,7 @@ func (s *Service) unexpired(c Credential, err error) (Credential, error) {
 		return Credential{}, fmt.Errorf("auth: %w", err)
 	}
 	if c.expired(s.now()) {
-		return Credential{}, fmt.Errorf("auth: %w: token %s has expired", ErrInvalidCredential, c.TokenID)
+		return Credential{}, fmt.Errorf("auth: %w: token or session of %s has expired", ErrInvalidCredential, c.Principal)
 	}
 	return c, nil
 }
@@ -60,15 +60,16 @@ type storedCredential struct {
 	kind, name, grants string
 	userID, projectID  uuid.NullUUID
 	expiresAt, revoked sql.Null[int64]
+	lastUsed           sql.Null[int64]
 	email              sql.Null[string]
 	admin              sql.Null[bool]
 	accountID          uuid.NullUUID
 	lockedAt           sql.Null[int64]
 }
 
-func scanCredential(row database.Row) (Credential, error) {
+func (s *Service) scanCredential(row database.Row) (Credential, error) {
 	var r storedCredential
-	err := row.Scan(&r.id, &r.kind, &r.userID, &r.projectID, &r.name, &r.grants, &r.expiresAt, &r.revoked,
+	err := row.Scan(&r.id, &r.kind, &r.userID, &r.projectID, &r.name, &r.grants, &r.expiresAt, &r.revoked, &r.lastUsed,
 		&r.email, &r.admin, &r.accountID, &r.lockedAt)
 	switch {
 	case errors.Is(err, database.ErrNoRows):
@@ -76,7 +77,11 @@ func scanCredential(row database.Row) (Credential, error) {
 	case err != nil:
 		return Credential{}, fmt.Errorf("read token: %w", err)
 	}
-	return r.credential()
+	c, err := r.credential()
+	if err == nil && !c.expired(s.now()) {
+		s.used.token(r.id, r.lastUsed)
+	}
+	return c, err
 }
 
 func (r storedCredential) credential() (Credential, error) {
@@ -96,14 +101,14 @@ func (r storedCredential) credential() (Credential, error) {
 		return Credential{}, fmt.Errorf("%w: grants of token %s: %w", ErrInvalidCredential, r.id, err)
 	}
 	switch r.kind {
-	case tokenPersonal:
+	case TokenPersonal:
 		c.Principal = Principal{
 			Kind: rbac.KindUser, ID: r.userID.UUID, Admin: r.admin.V, AccountID: r.accountID.UUID, Name: r.email.V,
 		}
-	case tokenRobot:
+	case TokenRobot:
 		c.Principal = Principal{Kind: rbac.KindRobot, ID: r.id, Name: r.name}
 		c.Role = c.Grants.role()
-	case tokenRunner:
+	case TokenRunner:
 		c.Principal = Principal{Kind: rbac.KindRunner, ID: r.id, Name: r.name}
 	default:
 		return Credential{}, fmt.Errorf("%w: token %s is of unknown kind", ErrInvalidCredential, r.id)

@@ -64,7 +64,7 @@ func (g *Grants) check(kind string) error {
 	if err := g.checkActions(kind); err != nil {
 		return err
 	}
-	if kind != tokenPersonal && len(g.Projects) > 0 {
+	if kind != TokenPersonal && len(g.Projects) > 0 {
 		return invalid("grants.projects", "only a personal token names projects")
 	}
 	if len(g.Projects) > maxGrants {
@@ -79,8 +79,8 @@ func (g *Grants) check(kind string) error {
 func (g *Grants) checkActions(kind string) error {
 	allowed := []rbac.Action{rbac.Pull, rbac.Push, rbac.Delete}
 	switch kind {
-	case tokenPersonal:
-	case tokenRobot:
+	case TokenPersonal:
+	case TokenRobot:
 		allowed = allowed[:2] // no policy lets a robot delete
 	default:
 		return invalid("grants", "not known for a "+kind+" token")
@@ -193,7 +193,7 @@ func parseGrants(kind, text string) (*Grants, error) {
 
 func (s storedGrants) ofRole(kind string) (*Grants, error) {
 	g := s.Grants
-	if kind != tokenRobot || len(g.Actions)+len(g.Projects)+len(g.Repositories)+len(g.Tags) > 0 {
+	if kind != TokenRobot || len(g.Actions)+len(g.Projects)+len(g.Repositories)+len(g.Tags) > 0 {
 		return nil, errors.New("a role beside other grants, or of another kind of token")
 	}
 	return grantsOfRole(s.Role)

@@ -106,25 +106,25 @@ func TestGrantsThatAreRefused(t *testing.T) {
 		grants *Grants
 		field  string // "": accepted
 	}{
-		"none":                {tokenRunner, nil, ""},
-		"all":                 {tokenPersonal, &Grants{Actions: everyAction, Projects: []uuid.UUID{newID()}}, ""},
-		"fifty":               {tokenRobot, &Grants{Actions: pull, Tags: many(50)}, ""},
-		"fifty-one":           {tokenRobot, &Grants{Actions: pull, Tags: many(51)}, "grants.tags"},
-		"fifty-one projects":  {tokenPersonal, &Grants{Actions: pull, Projects: make([]uuid.UUID, 51)}, "grants.projects"},
-		"255":                 {tokenRobot, &Grants{Actions: pull, Repositories: []string{strings.Repeat("a", 255)}}, ""},
-		"256":                 {tokenRobot, &Grants{Actions: pull, Repositories: []string{strings.Repeat("a", 256)}}, "grants.repositories[0]"},
-		"empty pattern":       {tokenRobot, &Grants{Actions: pull, Repositories: []string{"a", ""}}, "grants.repositories[1]"},
-		"open class":          {tokenRobot, &Grants{Actions: pull, Tags: []string{"[a"}}, "grants.tags[0]"},
-		"braces":              {tokenRobot, &Grants{Actions: pull, Tags: []string{"{a,b}"}}, "grants.tags[0]"},
-		"escape":              {tokenRobot, &Grants{Actions: pull, Tags: []string{`a\*`}}, "grants.tags[0]"},
-		"not ASCII":           {tokenRobot, &Grants{Actions: pull, Tags: []string{"ä"}}, "grants.tags[0]"},
-		"no action":           {tokenPersonal, &Grants{}, "grants.actions"},
-		"unknown action":      {tokenPersonal, &Grants{Actions: []rbac.Action{rbac.Pull, "*"}}, "grants.actions[1]"},
-		"managing action":     {tokenPersonal, &Grants{Actions: []rbac.Action{rbac.Claim}}, "grants.actions[0]"},
-		"action twice":        {tokenPersonal, &Grants{Actions: []rbac.Action{rbac.Pull, rbac.Pull}}, "grants.actions[1]"},
-		"robot that deletes":  {tokenRobot, &Grants{Actions: everyAction}, "grants.actions[2]"},
-		"robot with projects": {tokenRobot, &Grants{Actions: pull, Projects: []uuid.UUID{newID()}}, "grants.projects"},
-		"runner":              {tokenRunner, &Grants{Actions: pull}, "grants"},
+		"none":                {TokenRunner, nil, ""},
+		"all":                 {TokenPersonal, &Grants{Actions: everyAction, Projects: []uuid.UUID{newID()}}, ""},
+		"fifty":               {TokenRobot, &Grants{Actions: pull, Tags: many(50)}, ""},
+		"fifty-one":           {TokenRobot, &Grants{Actions: pull, Tags: many(51)}, "grants.tags"},
+		"fifty-one projects":  {TokenPersonal, &Grants{Actions: pull, Projects: make([]uuid.UUID, 51)}, "grants.projects"},
+		"255":                 {TokenRobot, &Grants{Actions: pull, Repositories: []string{strings.Repeat("a", 255)}}, ""},
+		"256":                 {TokenRobot, &Grants{Actions: pull, Repositories: []string{strings.Repeat("a", 256)}}, "grants.repositories[0]"},
+		"empty pattern":       {TokenRobot, &Grants{Actions: pull, Repositories: []string{"a", ""}}, "grants.repositories[1]"},
+		"open class":          {TokenRobot, &Grants{Actions: pull, Tags: []string{"[a"}}, "grants.tags[0]"},
+		"braces":              {TokenRobot, &Grants{Actions: pull, Tags: []string{"{a,b}"}}, "grants.tags[0]"},
+		"escape":              {TokenRobot, &Grants{Actions: pull, Tags: []string{`a\*`}}, "grants.tags[0]"},
+		"not ASCII":           {TokenRobot, &Grants{Actions: pull, Tags: []string{"ä"}}, "grants.tags[0]"},
+		"no action":           {TokenPersonal, &Grants{}, "grants.actions"},
+		"unknown action":      {TokenPersonal, &Grants{Actions: []rbac.Action{rbac.Pull, "*"}}, "grants.actions[1]"},
+		"managing action":     {TokenPersonal, &Grants{Actions: []rbac.Action{rbac.Claim}}, "grants.actions[0]"},
+		"action twice":        {TokenPersonal, &Grants{Actions: []rbac.Action{rbac.Pull, rbac.Pull}}, "grants.actions[1]"},
+		"robot that deletes":  {TokenRobot, &Grants{Actions: everyAction}, "grants.actions[2]"},
+		"robot with projects": {TokenRobot, &Grants{Actions: pull, Projects: []uuid.UUID{newID()}}, "grants.projects"},
+		"runner":              {TokenRunner, &Grants{Actions: pull}, "grants"},
 	} {
 		err := c.grants.check(c.kind)
 		var input *InputError
@@ -157,11 +157,11 @@ func TestPatternsCostLittle(t *testing.T) {
 
 func TestGrantsAreReadAsTheyWereStored(t *testing.T) {
 	for kind, want := range map[string]*Grants{
-		tokenPersonal: {
+		TokenPersonal: {
 			Actions: everyAction, Projects: []uuid.UUID{newID()}, Repositories: []string{"app/**"}, Tags: []string{"v*"},
 		},
-		tokenRobot:  {Actions: []rbac.Action{rbac.Push}},
-		tokenRunner: nil,
+		TokenRobot:  {Actions: []rbac.Action{rbac.Push}},
+		TokenRunner: nil,
 	} {
 		text, err := want.format()
 		if err != nil {

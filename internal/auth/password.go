@@ -32,7 +32,7 @@ func newHasher(params argonParams, slots int) *hasher {
 
 func checkPassword(password string) error {
 	if utf8.RuneCountInString(password) < minPassword || len(password) > maxPassword || !utf8.ValidString(password) {
-		return fmt.Errorf("%w: a password has %d characters or more, and at most %d bytes", ErrInvalidInput, minPassword, maxPassword)
+		return invalid("password", fmt.Sprintf("a password has %d characters or more, and at most %d bytes", minPassword, maxPassword))
 	}
 	return nil
 }

@@ -43,9 +43,9 @@ func (c Credential) Require(b *database.Batch) {
 		}
 		b.Require(ErrRevoked, requirePersonal, c.TokenID, c.Principal.ID)
 	case rbac.KindRobot:
-		b.Require(ErrRevoked, requireMachine, c.TokenID, tokenRobot)
+		b.Require(ErrRevoked, requireMachine, c.TokenID, TokenRobot)
 	case rbac.KindRunner:
-		b.Require(ErrRevoked, requireMachine, c.TokenID, tokenRunner)
+		b.Require(ErrRevoked, requireMachine, c.TokenID, TokenRunner)
 	default:
 		b.Require(ErrRevoked, requireNothing)
 	}

@@ -33,6 +33,7 @@ type userRow struct {
 	LockedAt     *int64
 	CreatedAt    int64 `gorm:"autoCreateTime:false"`
 	UpdatedAt    int64 `gorm:"autoUpdateTime:false"`
+	Version      int64
 }
 
 // TableName is the table.
@@ -41,7 +42,8 @@ func (userRow) TableName() string { return "users" }
 func (u userRow) user() User {
 	return User{
 		ID: u.ID, AccountID: u.AccountID, Email: u.Email, Name: u.Name, Admin: u.Admin,
-		Locked: u.LockedAt != nil, CreatedAt: database.FromMicros(u.CreatedAt),
+		Locked: u.LockedAt != nil, CreatedAt: database.FromMicros(u.CreatedAt), UpdatedAt: database.FromMicros(u.UpdatedAt),
+		Version: u.Version,
 	}
 }
 
@@ -57,20 +59,67 @@ type tokenRow struct {
 	CreatedBy  string
 	CreatedAt  int64 `gorm:"autoCreateTime:false"`
 	ExpiresAt  *int64
+	RevokedAt  *int64
+	LastUsedAt *int64
 }
 
 // TableName is the table.
 func (tokenRow) TableName() string { return "tokens" }
 
-func (t tokenRow) token() Token {
-	token := Token{
-		ID: t.ID, Kind: t.Kind, UserID: t.UserID.UUID, ProjectID: t.ProjectID.UUID, Name: t.Name, Hint: t.Hint,
-		CreatedAt: database.FromMicros(t.CreatedAt),
+// token fails if the grants are not understood: a list must not show less of a restriction than there is.
+func (t tokenRow) token() (Token, error) {
+	grants, err := parseGrants(t.Kind, t.Grants)
+	if err != nil {
+		return Token{}, fmt.Errorf("auth: grants of token %s: %w", t.ID, err)
 	}
-	if t.ExpiresAt != nil {
-		token.ExpiresAt = database.FromMicros(*t.ExpiresAt)
+	return Token{
+		ID: t.ID, Kind: t.Kind, UserID: t.UserID.UUID, ProjectID: t.ProjectID.UUID, Name: t.Name, Hint: t.Hint, Grants: grants,
+		CreatedBy: t.CreatedBy, CreatedAt: database.FromMicros(t.CreatedAt), ExpiresAt: optionalTime(t.ExpiresAt),
+		LastUsedAt: optionalTime(t.LastUsedAt), RevokedAt: optionalTime(t.RevokedAt),
+	}, nil
+}
+
+type sessionRow struct {
+	ID         uuid.UUID `gorm:"primaryKey"`
+	UserID     uuid.UUID
+	TokenID    uuid.NullUUID
+	UserAgent  string
+	RemoteIP   string
+	CreatedAt  int64 `gorm:"autoCreateTime:false"`
+	ExpiresAt  int64
+	LastUsedAt *int64
+}
+
+// TableName is the table.
+func (sessionRow) TableName() string { return "sessions" }
+
+func (s sessionRow) session() Session {
+	return Session{
+		ID: s.ID, UserID: s.UserID, TokenID: s.TokenID.UUID, UserAgent: s.UserAgent, RemoteIP: s.RemoteIP,
+		CreatedAt: database.FromMicros(s.CreatedAt), ExpiresAt: database.FromMicros(s.ExpiresAt),
+		LastUsedAt: optionalTime(s.LastUsedAt),
 	}
-	return token
+}
+
+type inviteRow struct {
+	ID        uuid.UUID `gorm:"primaryKey"`
+	Hint      string
+	Email     string
+	CreatedBy string
+	CreatedAt int64 `gorm:"autoCreateTime:false"`
+	ExpiresAt int64
+	UsedAt    *int64
+	UsedBy    uuid.NullUUID
+}
+
+// TableName is the table.
+func (inviteRow) TableName() string { return "invites" }
+
+func (i inviteRow) invite() Invite {
+	return Invite{
+		ID: i.ID, Hint: i.Hint, Email: i.Email, CreatedBy: i.CreatedBy, CreatedAt: database.FromMicros(i.CreatedAt),
+		ExpiresAt: database.FromMicros(i.ExpiresAt), UsedAt: optionalTime(i.UsedAt), UsedBy: i.UsedBy.UUID,
+	}
 }
 
 func nullUUID(id uuid.UUID) uuid.NullUUID { return uuid.NullUUID{UUID: id, Valid: id != uuid.Nil} }
@@ -82,6 +131,14 @@ func optionalMicros(t time.Time) *int64 {
 	}
 	micros := database.ToMicros(t)
 	return &micros
+}
+
+// optionalTime is an instant that may be missing, zero if it is.
+func optionalTime(micros *int64) time.Time {
+	if micros == nil {
+		return time.Time{}
+	}
+	return database.FromMicros(*micros)
 }
 
 // translated gives err the sentinel that callers know, and says what failed.

@@ -17,6 +17,8 @@ const (
 	personalPrefix = "berth_pat_"
 	robotPrefix    = "berth_rob_"
 	runnerPrefix   = "berth_run_"
+	sessionPrefix  = "berth_ses_"
+	invitePrefix   = "berth_inv_"
 	ownPrefix      = "berth_" // what all of ours begin with, and no operator's may
 
 	randomBytes    = 32
@@ -58,7 +60,7 @@ func randomText(n int) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// checkSecret reports why text cannot be a secret, nil if it can.
+// checkSecret reports why text cannot be the secret of a token, nil if it can.
 func checkSecret(text string) error {
 	if !strings.HasPrefix(text, ownPrefix) {
 		return checkChosenSecret(text)
@@ -69,6 +71,18 @@ func checkSecret(text string) error {
 		}
 	}
 	return errors.New("unknown kind of secret")
+}
+
+// checkSessionSecret reports why text cannot be the secret of a session, nil if it can.
+func checkSessionSecret(text string) error { return checkSecretOf(sessionPrefix, text) }
+
+// checkSecretOf reports why text cannot be a secret that was made with the prefix.
+func checkSecretOf(prefix, text string) error {
+	body, ok := strings.CutPrefix(text, prefix)
+	if !ok {
+		return errors.New("another kind of secret")
+	}
+	return checkOwnSecret(prefix, body)
 }
 
 func checkOwnSecret(prefix, body string) error {

@@ -19,6 +19,7 @@ const (
 	DefaultTokenTTL    = 5 * time.Minute
 	DefaultCacheTTL    = 4 * time.Second
 	DefaultKeyLifetime = 30 * 24 * time.Hour
+	DefaultSessionTTL  = 12 * time.Hour
 )
 
 // cacheSize bounds each cache. An entry takes less than a kilobyte.
@@ -32,6 +33,8 @@ type Options struct {
 	TokenTTL    time.Duration    // their life; default: DefaultTokenTTL
 	CacheTTL    time.Duration    // how long an answer of the database holds; default: DefaultCacheTTL
 	KeyLifetime time.Duration    // how long a key signs; default: DefaultKeyLifetime
+	SessionTTL  time.Duration    // life of a session of the product API; default: DefaultSessionTTL
+	SignUp      SignUpMode       // who may sign up; default: SignUpClosed
 	Hashers     int              // passwords hashed at once, 64 MiB each; default: one per CPU, at most 4
 }
 
@@ -46,6 +49,8 @@ type Service struct {
 	verified  *recent.Cache[secretHash, verifiedToken]
 	signing   *recent.Cache[purpose, signingKey]
 	keys      *recent.Cache[keyName, signingKey]
+	sessions  *recent.Cache[secretHash, Credential]
+	used      *uses
 }
 
 // NewService makes a Service. It asks the database nothing. Errors: plain ones, for options that cannot work.
@@ -60,10 +65,15 @@ func NewService(db *database.DB, opts Options) (*Service, error) {
 	if opts.KeyLifetime < opts.CacheTTL {
 		return nil, fmt.Errorf("auth: a key life of %s is less than that of a cached answer", opts.KeyLifetime)
 	}
-	s := &Service{db: db, opts: opts, now: opts.Clock, passwords: newHasher(defaultArgon, opts.Hashers)}
+	if opts.SessionTTL < 0 || !opts.SignUp.valid() {
+		return nil, fmt.Errorf("auth: a session life of %s, or sign-up %q, is not possible", opts.SessionTTL, opts.SignUp)
+	}
+	s := &Service{
+		db: db, opts: opts, now: opts.Clock, passwords: newHasher(defaultArgon, opts.Hashers), used: newUses(opts.Clock),
+	}
 	return s, errors.Join(
 		makeCache(&s.bySecret, opts), makeCache(&s.byID, opts), makeCache(&s.verified, opts),
-		makeCache(&s.signing, opts), makeCache(&s.keys, opts),
+		makeCache(&s.signing, opts), makeCache(&s.keys, opts), makeCache(&s.sessions, opts),
 	)
 }
 
@@ -76,6 +86,12 @@ func (o *Options) setDefaults() {
 	}
 	if o.CacheTTL == 0 {
 		o.CacheTTL = DefaultCacheTTL
+	}
+	if o.SessionTTL == 0 {
+		o.SessionTTL = DefaultSessionTTL
+	}
+	if o.SignUp == "" {
+		o.SignUp = SignUpClosed
 	}
 	if o.KeyLifetime == 0 {
 		o.KeyLifetime = DefaultKeyLifetime

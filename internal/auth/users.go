@@ -11,7 +11,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
-	"gorm.io/gorm"
 
 	"github.com/berthregistry/berth/internal/database"
 )
@@ -30,6 +29,8 @@ type User struct {
 	Admin     bool
 	Locked    bool
 	CreatedAt time.Time
+	UpdatedAt time.Time
+	Version   int64 // raised by every change
 }
 
 // NewUser is what CreateUser needs.
@@ -38,17 +39,36 @@ type NewUser struct {
 	Password string // "": the user cannot sign in with a password
 	Name     string
 	Admin    bool
+	Guard    func(*database.Batch) // what must hold in the same transaction; nil: nothing
 }
 
 // CreateUser creates a user and the personal account in one transaction. Errors: ErrInvalidInput, ErrExists for the
-// e-mail address, the context's and the database's.
+// e-mail address, the guard's, the context's and the database's.
 func (s *Service) CreateUser(ctx context.Context, u NewUser) (User, error) {
 	row, err := s.newUserRow(ctx, u)
 	if err != nil {
 		return User{}, err
 	}
-	err = s.db.Gorm().WithContext(ctx).Transaction(func(tx *gorm.DB) error { return insertUser(tx, row) })
-	return row.user(), translated("create user", err)
+	var b database.Batch
+	guarded(&b, u.Guard)
+	row.insert(&b)
+	if err := s.db.Run(ctx, &b); err != nil {
+		return User{}, translated("create user", err)
+	}
+	return row.user(), nil
+}
+
+var (
+	insertAccount = database.SQL(`INSERT INTO accounts (id, kind, name, created_at) VALUES ($1, 'personal', $2, $3)`)
+	insertUserRow = database.SQL(`
+		INSERT INTO users (id, account_id, email, name, password_hash, admin, created_at, updated_at, version)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8)`)
+)
+
+// insert adds the user and the personal account.
+func (u userRow) insert(b *database.Batch) {
+	b.Exec(insertAccount, u.AccountID, u.Email, u.CreatedAt)
+	b.Exec(insertUserRow, u.ID, u.AccountID, u.Email, u.Name, u.PasswordHash, u.Admin, u.CreatedAt, u.Version)
 }
 
 // newUserRow validates u and hashes its password, which is slow: no transaction may wait for it.
@@ -63,6 +83,7 @@ func (s *Service) newUserRow(ctx context.Context, u NewUser) (userRow, error) {
 	now := database.ToMicros(s.now())
 	row := userRow{
 		ID: newID(), AccountID: newID(), Email: email, Name: u.Name, Admin: u.Admin, CreatedAt: now, UpdatedAt: now,
+		Version: 1,
 	}
 	if u.Password == "" {
 		return row, nil
@@ -76,14 +97,6 @@ func (s *Service) newUserRow(ctx context.Context, u NewUser) (userRow, error) {
 	}
 	row.PasswordHash = &phc
 	return row, nil
-}
-
-func insertUser(tx *gorm.DB, u userRow) error {
-	account := accountRow{ID: u.AccountID, Kind: "personal", Name: u.Email, CreatedAt: u.CreatedAt}
-	if err := tx.Create(&account).Error; err != nil {
-		return fmt.Errorf("account: %w", err)
-	}
-	return tx.Create(&u).Error
 }
 
 // VerifyPassword gives the user with this e-mail address and password. It takes as long for an unknown address as for a
@@ -130,14 +143,14 @@ func normalEmail(email string) (string, error) {
 	parsed, err := mail.ParseAddress(email)
 	if err != nil || !found || local == "" || domain == "" || parsed.Address != email || parsed.Name != "" ||
 		len(email) > maxEmail || strings.ContainsFunc(email, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' }) {
-		return "", fmt.Errorf("%w: not an e-mail address", ErrInvalidInput)
+		return "", invalid("email", "not an e-mail address")
 	}
 	return strings.ToLower(email), nil
 }
 
 func checkName(name string) error {
 	if utf8.RuneCountInString(name) > maxName || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
-		return fmt.Errorf("%w: a name has at most %d characters and no control characters", ErrInvalidInput, maxName)
+		return invalid("name", fmt.Sprintf("a name has at most %d characters and no control characters", maxName))
 	}
 	return nil
 }
