@@ -22,9 +22,10 @@ func (c Creator) anonymous() bool { return c.UserID == uuid.Nil }
 
 // NewProject is what Create needs.
 type NewProject struct {
-	Slug       string
-	Visibility rbac.Visibility // "": private
-	By         Creator         // a user
+	Slug        string
+	Visibility  rbac.Visibility // "": private
+	Description string
+	By          Creator // a user
 }
 
 // The statements of a creation, which are one transaction. Instants are the service's, not the database's: a few
@@ -32,12 +33,13 @@ type NewProject struct {
 var (
 	// freeExpired takes the slug from an unclaimed project that has expired but was not cleared away yet.
 	freeExpired = database.SQL(`
-		UPDATE projects SET slug = NULL, state = 'deleted', epoch = epoch + 1, updated_at = $2, deleted_at = $2,
+		UPDATE projects SET slug = NULL, state = 'deleted', epoch = epoch + 1, version = version + 1,
+		       updated_at = $2, deleted_at = $2,
 		       purge_after = $2, expires_at = NULL
 		WHERE slug = $1 AND state = 'unclaimed' AND expires_at <= $2`)
 	insertProject = database.SQL(`
-		INSERT INTO projects (id, account_id, slug, state, visibility, created_by, created_at, updated_at, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8)
+		INSERT INTO projects (id, account_id, slug, state, visibility, created_by, created_at, updated_at, expires_at, description)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9)
 		ON CONFLICT (slug) DO NOTHING`)
 	// notReserved looks again after the insert, which may have waited for the transaction that freed and reserved the
 	// slug. It does not judge a project that was there before.
@@ -75,12 +77,15 @@ func (s *Service) Ensure(ctx context.Context, segment string, by Creator) (Proje
 }
 
 // Create creates a project for a user, who becomes its owner. Errors: ErrSlugInvalid, ErrSlugReserved, ErrSlugTaken,
-// ErrCreateForbidden, the context's and the database's.
+// ErrCreateForbidden, an *InputError, the context's and the database's.
 func (s *Service) Create(ctx context.Context, n NewProject) (Project, error) {
 	if n.By.anonymous() {
 		return Project{}, wrapped("create", ErrCreateForbidden)
 	}
 	if err := s.mayCreate(n.Slug, n.By); err != nil {
+		return Project{}, wrapped("create", err)
+	}
+	if err := validText("description", n.Description); err != nil {
 		return Project{}, wrapped("create", err)
 	}
 	return s.create(ctx, n, true)
@@ -159,6 +164,6 @@ func (s *Service) newRow(id uuid.UUID, n NewProject) []any {
 		state, account, expires = rbac.StateUnclaimed, uuid.NullUUID{}, &until
 	}
 	return []any{
-		id, account, n.Slug, string(state), string(visibility), n.By.Principal, database.ToMicros(now), expires,
+		id, account, n.Slug, string(state), string(visibility), n.By.Principal, database.ToMicros(now), expires, n.Description,
 	}
 }

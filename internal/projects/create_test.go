@@ -20,6 +20,7 @@ func TestAUsersFirstPush(t *testing.T) {
 		p := f.ensure("demo", by)
 		want := Project{
 			ID: p.ID, Slug: "demo", State: rbac.StateActive, Visibility: rbac.Private, Epoch: 1, AccountID: by.AccountID,
+			Version: 1, CreatedAt: f.clock.Now(), UpdatedAt: f.clock.Now(),
 		}
 		if p != want || p.ID.Version() != 7 {
 			t.Errorf("%+v, want %+v", p, want)
@@ -38,6 +39,7 @@ func TestAnAnonymousFirstPush(t *testing.T) {
 		p := f.ensure("demo", anonymous)
 		want := Project{
 			ID: p.ID, Slug: "demo", State: rbac.StateUnclaimed, Visibility: rbac.Private, Epoch: 1,
+			Version: 1, CreatedAt: f.clock.Now(), UpdatedAt: f.clock.Now(),
 			ExpiresAt: f.clock.Now().Add(DefaultUnclaimedTTL).Truncate(time.Microsecond),
 		}
 		if p != want {

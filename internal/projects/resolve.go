@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -11,9 +12,11 @@ import (
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
-const projectColumns = `
-	SELECT id, slug, state, visibility, epoch, account_id, suspended_reason, expires_at
-	FROM projects `
+const (
+	projectFields = `p.id, p.slug, p.state, p.visibility, p.epoch, p.account_id, p.suspended_reason, p.expires_at,
+		p.version, p.description, p.created_at, p.updated_at, p.claimed_at, p.suspended_at, p.deleted_at, p.purge_after`
+	projectColumns = `SELECT ` + projectFields + ` FROM projects p `
+)
 
 var (
 	projectBySlug = database.SQL(projectColumns + `WHERE slug = $1`)
@@ -25,18 +28,12 @@ var (
 // can be neither is refused without a query. A deleted project is found by its identifier only, in state deleted; an
 // unclaimed one that has expired is not found. Errors: ErrNotFound, the context's and the database's.
 func (s *Service) Resolve(ctx context.Context, segment string) (Project, error) {
-	stmt, arg := projectBySlug, any(segment)
-	if id, ok := projectID(segment); ok {
-		stmt, arg = projectByID, id
-	} else if errors.Is(ValidSlug(segment), ErrSlugInvalid) {
+	if _, ok := projectID(segment); !ok && errors.Is(ValidSlug(segment), ErrSlugInvalid) {
 		return Project{}, wrapped("resolve", ErrNotFound)
 	}
 	p, err := s.projects.get(ctx, segment,
 		func(ctx context.Context) (Project, uuid.UUID, error) {
-			p, err := scanProject(s.db.QueryRow(ctx, stmt, arg))
-			if errors.Is(err, database.ErrNoRows) || err == nil && p.expired(s.now()) {
-				err = ErrNotFound
-			}
+			p, err := s.load(ctx, segment)
 			return p, p.ID, err
 		},
 		func(p Project) bool { return !p.expired(s.now()) }, // a push may have prolonged its life since
@@ -44,20 +41,51 @@ func (s *Service) Resolve(ctx context.Context, segment string) (Project, error) 
 	return p, wrapped("resolve", err)
 }
 
+// load asks the database for the project that segment means. Errors: as Resolve.
+func (s *Service) load(ctx context.Context, segment string) (Project, error) {
+	stmt, arg := projectBySlug, any(segment)
+	if id, ok := projectID(segment); ok {
+		stmt, arg = projectByID, id
+	} else if errors.Is(ValidSlug(segment), ErrSlugInvalid) {
+		return Project{}, ErrNotFound
+	}
+	p, err := scanProject(s.db.QueryRow(ctx, stmt, arg))
+	if errors.Is(err, database.ErrNoRows) || err == nil && p.expired(s.now()) {
+		err = ErrNotFound
+	}
+	return p, err
+}
+
 // scanner is a row.
 type scanner interface{ Scan(dest ...any) error }
 
-func scanProject(row scanner) (Project, error) {
+func scanProject(row scanner, more ...any) (Project, error) {
 	var p Project
 	var slug sql.Null[string]
 	var account uuid.NullUUID
-	var expires sql.Null[int64]
-	err := row.Scan(&p.ID, &slug, &p.State, &p.Visibility, &p.Epoch, &account, &p.SuspendedReason, &expires)
+	err := row.Scan(append([]any{
+		&p.ID, &slug, &p.State, &p.Visibility, &p.Epoch, &account, &p.SuspendedReason, (*instant)(&p.ExpiresAt),
+		&p.Version, &p.Description, (*instant)(&p.CreatedAt), (*instant)(&p.UpdatedAt), (*instant)(&p.ClaimedAt),
+		(*instant)(&p.SuspendedAt), (*instant)(&p.DeletedAt), (*instant)(&p.PurgeAfter),
+	}, more...)...)
 	p.Slug, p.AccountID = slug.V, account.UUID
-	if expires.Valid {
-		p.ExpiresAt = database.FromMicros(expires.V)
-	}
 	return p, err
+}
+
+// instant is a time as the database has it. NULL is the zero time.
+type instant time.Time
+
+// Scan implements sql.Scanner.
+func (i *instant) Scan(value any) error {
+	var micros sql.Null[int64]
+	if err := micros.Scan(value); err != nil {
+		return err
+	}
+	*i = instant{}
+	if micros.Valid {
+		*i = instant(database.FromMicros(micros.V))
+	}
+	return nil
 }
 
 type membership struct{ project, user uuid.UUID }

@@ -26,7 +26,38 @@ var (
 	ErrSlugTaken = errors.New("project name taken")
 	// ErrCreateForbidden: this caller may not create a project, or not one of this name.
 	ErrCreateForbidden = errors.New("creating this project is not allowed")
+	// ErrVersion: the thing has changed since the version that the caller has seen.
+	ErrVersion = errors.New("changed in the meantime")
+	// ErrClaimed: somebody has claimed the project already.
+	ErrClaimed = errors.New("the project is claimed already")
+	// ErrState: the project is not in a state in which this can be done to it.
+	ErrState = errors.New("the project is not in a state for this")
+	// ErrNoSuchUser: there is no user of this e-mail address or identifier.
+	ErrNoSuchUser = errors.New("no such user")
+	// ErrNoMember: the user is no member of the project.
+	ErrNoMember = errors.New("no such member")
+	// ErrMemberExists: the user is a member of the project already.
+	ErrMemberExists = errors.New("already a member")
+	// ErrLastOwner: the project would be left without an owner.
+	ErrLastOwner = errors.New("the project needs an owner")
+	// ErrNoSuchRunner: there is no valid runner of this identifier that the project could grant anything.
+	ErrNoSuchRunner = errors.New("no such runner")
+	// ErrNoGrant: the runner was granted nothing in the project.
+	ErrNoGrant = errors.New("no such grant")
+	// ErrNoRepository: the project has no such repository.
+	ErrNoRepository = errors.New("no such repository")
+	// ErrInvalidInput: what is given cannot be; the error is an *InputError.
+	ErrInvalidInput = errors.New("invalid input")
 )
+
+// InputError says what is wrong with a field of the input.
+type InputError struct{ Field, Reason string }
+
+// Error implements error.
+func (e *InputError) Error() string { return e.Field + ": " + e.Reason }
+
+// Unwrap returns ErrInvalidInput.
+func (e *InputError) Unwrap() error { return ErrInvalidInput }
 
 // Values of Options.UnclaimedSlugs.
 const (
@@ -38,6 +69,7 @@ const (
 const (
 	DefaultCacheTTL     = 4 * time.Second
 	DefaultUnclaimedTTL = 7 * 24 * time.Hour
+	DefaultTrashTTL     = 7 * 24 * time.Hour
 )
 
 // Options configure a Service.
@@ -47,6 +79,7 @@ type Options struct {
 	UnclaimedPush  bool             // let anonymous create projects
 	UnclaimedSlugs string           // of what name: SlugsAny (default), or SlugsRandom for those that RandomSlug accepts
 	UnclaimedTTL   time.Duration    // idle life of an unclaimed project; default: DefaultUnclaimedTTL
+	TrashTTL       time.Duration    // how long a deleted project can be restored; default: DefaultTrashTTL
 }
 
 // Project is a tenant's namespace.
@@ -59,6 +92,14 @@ type Project struct {
 	AccountID       uuid.UUID // Nil while unclaimed
 	SuspendedReason string
 	ExpiresAt       time.Time // of an unclaimed project; zero: never
+	Version         int64     // raised by every change of what a caller sees of it
+	Description     string
+	CreatedAt       time.Time
+	UpdatedAt       time.Time
+	ClaimedAt       time.Time // zero: never, or created by its owner
+	SuspendedAt     time.Time // zero: it is not suspended
+	DeletedAt       time.Time // zero: it is not deleted
+	PurgeAfter      time.Time // of a deleted project: until when it can be restored
 }
 
 // Service answers questions about projects. It is safe for concurrent use; any number of replicas share one database.
@@ -82,6 +123,9 @@ func NewService(db *database.DB, opts Options) *Service {
 	}
 	if opts.UnclaimedTTL <= 0 {
 		opts.UnclaimedTTL = DefaultUnclaimedTTL
+	}
+	if opts.TrashTTL <= 0 {
+		opts.TrashTTL = DefaultTrashTTL
 	}
 	if opts.UnclaimedSlugs == "" {
 		opts.UnclaimedSlugs = SlugsAny

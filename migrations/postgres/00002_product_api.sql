@@ -51,8 +51,16 @@ ALTER TABLE members ADD COLUMN updated_at bigint NOT NULL DEFAULT 0;
 
 -- Lists of the product API go by key.
 CREATE INDEX projects_state ON projects (state, id);
+CREATE INDEX members_user_project ON members (user_id, project_id);
+
+-- Where a deleted project finds its slug again, and reservations that have run out.
+CREATE INDEX slug_history_project ON slug_history (project_id);
+CREATE INDEX slug_history_reserved ON slug_history (reserved_until);
 
 -- +goose Down
+DROP INDEX slug_history_reserved;
+DROP INDEX slug_history_project;
+DROP INDEX members_user_project;
 DROP INDEX projects_state;
 ALTER TABLE members DROP COLUMN updated_at;
 ALTER TABLE members DROP COLUMN version;
