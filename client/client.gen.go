@@ -288,8 +288,10 @@ type Manifest struct {
 	// LastPulledAt Sampled: up to an hour old.
 	LastPulledAt *time.Time `json:"last_pulled_at,omitempty"`
 	MediaType    string     `json:"media_type"`
-	Platforms    []Platform `json:"platforms"`
-	PushedAt     time.Time  `json:"pushed_at"`
+
+	// Platforms Operating system, architecture and variant, such as linux/arm64/v8: of an index those of its manifests, of an image those that an index of the repository says.
+	Platforms []string  `json:"platforms"`
+	PushedAt  time.Time `json:"pushed_at"`
 
 	// PushedBy Principal.
 	PushedBy string `json:"pushed_by"`
@@ -378,13 +380,6 @@ type OpenedSession struct {
 type PasswordChange struct {
 	CurrentPassword string `json:"current_password"`
 	NewPassword     string `json:"new_password"`
-}
-
-// Platform Of an image index's child.
-type Platform struct {
-	Architecture string  `json:"architecture"`
-	Os           string  `json:"os"`
-	Variant      *string `json:"variant,omitempty"`
 }
 
 // Problem What went wrong (RFC 9457).
@@ -700,7 +695,9 @@ type Tag struct {
 	LastPulledAt *time.Time `json:"last_pulled_at,omitempty"`
 	MediaType    string     `json:"media_type"`
 	Name         string     `json:"name"`
-	Platforms    []Platform `json:"platforms"`
+
+	// Platforms Operating system, architecture and variant, such as linux/arm64/v8: of an index those of its manifests, of an image those that an index of the repository says.
+	Platforms []string `json:"platforms"`
 
 	// PushedAt When the tag was pushed or moved last.
 	PushedAt time.Time `json:"pushed_at"`

@@ -36,6 +36,9 @@ func (h *Handler) getManifest(c *call) error {
 	if err != nil {
 		return manifestError(err)
 	}
+	if withContent {
+		h.Content.Pulled(m)
+	}
 	writeManifest(c, m)
 	return nil
 }
@@ -83,6 +86,9 @@ func (h *Handler) putManifest(c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := c.decision.AllowTags(tags...); err != nil {
+		return err
+	}
 	body, release, err := h.readManifest(c)
 	defer release()
 	if err != nil {
@@ -101,7 +107,7 @@ func (h *Handler) putManifest(c *call) error {
 	if err := h.storeManifest(c, parsed, body, tags); err != nil {
 		return err
 	}
-	manifestCreated(c, parsed, tags)
+	h.manifestCreated(c, parsed, tags)
 	return nil
 }
 
@@ -167,7 +173,7 @@ func digestsOf(descriptors []manifest.Descriptor) []digest.Digest {
 	return list
 }
 
-func manifestCreated(c *call, parsed manifest.Parsed, tags []string) {
+func (h *Handler) manifestCreated(c *call, parsed manifest.Parsed, tags []string) {
 	header := c.w.Header()
 	header.Set("Location", fmt.Sprintf("%s/manifests/%s", c.base(), parsed.Digest))
 	header.Set(headerContentDigest, parsed.Digest.String())
@@ -177,12 +183,15 @@ func manifestCreated(c *call, parsed manifest.Parsed, tags []string) {
 	if c.r.URL.Query().Has("tag") {
 		header.Set(headerTag, strings.Join(tags, ", "))
 	}
-	empty(c.w, http.StatusCreated)
+	h.pushed(c, http.StatusCreated)
 }
 
 // deleteManifest hides a manifest, or a tag alone (end-9).
 func (h *Handler) deleteManifest(c *call) error {
 	if err := c.req.ReferenceError(c.r.Method); err != nil {
+		return err
+	}
+	if err := c.allowDelete(); err != nil {
 		return err
 	}
 	if c.decision.Project.ID == uuid.Nil {
@@ -200,4 +209,12 @@ func (h *Handler) deleteManifest(c *call) error {
 	}
 	empty(c.w, http.StatusAccepted)
 	return nil
+}
+
+// allowDelete asks the token's grants about the tags that a deletion takes: one, or all that the manifest has.
+func (c *call) allowDelete() error {
+	if c.req.Tag != "" {
+		return c.decision.AllowTags(c.req.Tag)
+	}
+	return c.decision.AllowAnyTag()
 }

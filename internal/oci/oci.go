@@ -41,6 +41,9 @@ type Config struct {
 	ReferrersPage int
 	// Redirect answers blob GETs with a presigned URL where one object holds the blob and the store can presign.
 	Redirect bool
+	// PublicURL is where clients reach the server, without a slash at the end. It is told to those who push to a
+	// project that nobody has claimed; if empty, they are told nothing.
+	PublicURL string
 }
 
 // Handler serves /v2.

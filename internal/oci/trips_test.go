@@ -14,6 +14,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/berthregistry/berth/internal/oci/ocitest"
+	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/storage"
 )
 
@@ -44,10 +45,11 @@ func (c cost) String() string {
 func TestCost(t *testing.T) {
 	ocitest.Each(t, func(t *testing.T, env *ocitest.Env) {
 		var store *countingStore
-		c := env.Replica(t, ocitest.Options{Store: func(s storage.Store) storage.Store {
+		replica := env.Replica(t, ocitest.Options{Store: func(s storage.Store) storage.Store {
 			store = &countingStore{Store: s}
 			return store
-		}}).Client
+		}})
+		c := replica.Client
 		measure := func(f func()) cost {
 			before := cost{env.DB.Trips(), env.DB.Commits(), store.writes.Load(), store.reads.Load()}
 			f()
@@ -60,6 +62,18 @@ func TestCost(t *testing.T) {
 		image, _ := c.Image("demo/app", "v1", warm)
 		c.Image("demo/app", "v1", warm)
 		d := digest.FromBytes(warm)
+		w := &tenants{tb: t, env: env, r: replica, admin: c}
+		for who, machine := range map[string]*ocitest.Client{"robot": w.robot("demo", rbac.RoleViewer), "runner": w.runner("demo", true)} {
+			for how, client := range map[string]*ocitest.Client{"basic": machine, "bearer": machine.Bearer(machine.Token("repository:demo/app:pull"))} {
+				for _, reference := range []string{"v1", digest.FromBytes(image).String()} {
+					client.Want(http.StatusOK, http.MethodGet, manifestURL("demo/app", reference), nil)
+					got := measure(func() { client.Want(http.StatusOK, http.MethodGet, manifestURL("demo/app", reference), nil) })
+					if got.trips != 1 || got.reads != 0 || got.writes != 0 {
+						t.Errorf("manifest GET of %s by a %s, %s: %s, want 1 trip", reference, who, how, got)
+					}
+				}
+			}
+		}
 		reads := []struct {
 			name, method, path string
 			want               cost

@@ -116,7 +116,7 @@ func (h *Handler) openSession(c *call, algorithm digests.Algo) error {
 		c.w.Header().Set(headerChunkMin, strconv.FormatInt(least, 10))
 	}
 	c.uploadProgress(progress)
-	empty(c.w, http.StatusAccepted)
+	h.pushed(c, http.StatusAccepted)
 	return nil
 }
 
@@ -147,7 +147,7 @@ func (h *Handler) mount(c *call, q startQuery, source *access.Decision) error {
 func (h *Handler) blobCreated(c *call, d digest.Digest) {
 	c.w.Header().Set("Location", c.blobLocation(d))
 	c.w.Header().Set(headerContentDigest, d.String())
-	empty(c.w, http.StatusCreated)
+	h.pushed(c, http.StatusCreated)
 }
 
 func (h *Handler) monolithic(c *call, d digest.Digest) error {

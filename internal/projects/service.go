@@ -109,6 +109,7 @@ type Service struct {
 	now      func() time.Time
 	projects *memory[string, Project]
 	roles    *memory[membership, rbac.Role]
+	grants   *memory[runnerGrant, bool]
 	forgets  *forgets
 }
 
@@ -132,6 +133,7 @@ func NewService(db *database.DB, opts Options) *Service {
 	s := &Service{db: db, opts: opts, now: opts.Clock, forgets: &forgets{}}
 	s.projects = newMemory[string, Project](s.forgets, opts)
 	s.roles = newMemory[membership, rbac.Role](s.forgets, opts)
+	s.grants = newMemory[runnerGrant, bool](s.forgets, opts)
 	return s
 }
 

@@ -11,12 +11,12 @@ import (
 )
 
 // newRegistry makes the plane below /v2. Its uploads have work to do in the background.
-func newRegistry(b *backends, cfg config.Config, opts Options, keys *auth.Service, guard *access.Access) *oci.Handler {
+func newRegistry(b *backends, cfg config.Config, e config.Endpoints, opts Options, keys *auth.Service, guard *access.Access) *oci.Handler {
 	return oci.New(oci.Config{
 		Access: guard,
 		Content: content.New(content.Config{
 			DB: b.db, Clock: opts.Clock, LinkLife: uploads.LinkLife, TrashLife: cfg.Registry.TrashTTL,
-			ManifestCache: int64(cfg.Registry.ManifestCache),
+			ManifestCache: int64(cfg.Registry.ManifestCache), Logger: opts.Logger,
 		}),
 		Uploads: uploads.New(uploads.Config{
 			DB: b.db, Store: b.store, Keys: keys, Clock: opts.Clock, Logger: opts.Logger,
@@ -28,6 +28,7 @@ func newRegistry(b *backends, cfg config.Config, opts Options, keys *auth.Servic
 		TagsPage:        cfg.Registry.MaxTagsPage,
 		ReferrersPage:   cfg.Registry.ReferrersPage,
 		Redirect:        cfg.Storage.Redirect,
+		PublicURL:       e.PublicURL,
 	})
 }
 

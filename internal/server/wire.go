@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/berthregistry/berth/internal/api"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/config"
 	"github.com/berthregistry/berth/internal/database"
@@ -99,10 +100,18 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		Clock: opts.Clock, UnclaimedPush: cfg.Unclaimed.Push, UnclaimedSlugs: cfg.Unclaimed.Slugs, UnclaimedTTL: cfg.Unclaimed.TTL,
 	})
 	guard := access.New(access.Config{
-		Auth: users, Projects: tenants, Policy: policy, Database: b.db, Realm: e.Realm, Service: e.Service,
+		Auth: users, Projects: tenants, Policy: policy, Realm: e.Realm, Service: e.Service,
 	})
-	registry := newRegistry(b, cfg, opts, users, guard)
+	registry := newRegistry(b, cfg, e, opts, users, guard)
+	product, err := api.New(api.Config{
+		Auth: users, Projects: tenants, Policy: policy, Database: b.db, ClaimMode: cfg.Unclaimed.ClaimMode,
+		Logger: opts.Logger, Clock: opts.Clock,
+	})
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says that it is about the API
+	}
 	return &services{
-		auth: users, planes: []front.Plane{guard, registry}, workers: []front.Worker{registry.Uploads, users.LastUses()},
+		auth: users, planes: []front.Plane{guard, registry, product},
+		workers: []front.Worker{registry.Uploads, registry.Content, users.LastUses(), product},
 	}, nil
 }

@@ -2,23 +2,19 @@ package access
 
 import (
 	"github.com/berthregistry/berth/internal/auth"
-	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
-// Config is what an Access works with. All fields are required, unless they say otherwise.
+// Config is what an Access works with. All fields are required.
 type Config struct {
 	Auth     *auth.Service
 	Projects *projects.Service
 	Policy   *rbac.Enforcer
-	Database *database.DB
 	// Realm is the URL of the token endpoint as clients reach it.
 	Realm string
 	// Service names this registry in challenges and token requests.
 	Service string
-	// Grants says what runners may pull. Nil: the table runner_grants.
-	Grants Grants
 }
 
 // Access authenticates and authorizes requests of the OCI plane. It is safe for concurrent use.
@@ -26,21 +22,16 @@ type Access struct {
 	auth     *auth.Service
 	projects *projects.Service
 	policy   *rbac.Enforcer
-	grants   Grants
 	realm    string
 	service  string
 }
 
 // New makes an Access.
 func New(cfg Config) *Access {
-	if cfg.Grants == nil {
-		cfg.Grants = runnerGrants{db: cfg.Database}
-	}
 	return &Access{
 		auth:     cfg.Auth,
 		projects: cfg.Projects,
 		policy:   cfg.Policy,
-		grants:   cfg.Grants,
 		realm:    cfg.Realm,
 		service:  cfg.Service,
 	}

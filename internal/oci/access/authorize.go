@@ -56,7 +56,8 @@ func (a *Access) Ping(id Identity) error {
 	return nil
 }
 
-// AuthorizeCatalog decides whether a caller may list the repositories that they have a role in: any who signed in.
+// AuthorizeCatalog decides whether a caller may list the repositories that they have a role in: any who signed in, with
+// a token that is for all of them.
 func (a *Access) AuthorizeCatalog(id Identity) error {
 	need := CatalogScope()
 	switch {
@@ -64,6 +65,8 @@ func (a *Access) AuthorizeCatalog(id Identity) error {
 		return a.noToken(need)
 	case id.anonymous():
 		return a.insufficientScope(errPolicy, need)
+	case !mayList(id.Credential):
+		return ocierr.Denied.With("the token is for some repositories only").WithCause(errLists)
 	case id.Bearer && !id.hasScope(need.Type, need.Name, anyAction):
 		return a.insufficientScope(errScope, need)
 	default:

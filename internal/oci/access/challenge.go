@@ -21,12 +21,10 @@ type Challenge struct {
 // String writes the header's value; parameters that are empty are left out, but for the realm.
 func (c Challenge) String() string {
 	var b strings.Builder
-	b.WriteString(c.Scheme + " realm=")
-	quote(&b, c.Realm)
+	b.WriteString(c.Scheme + " realm=" + Quote(c.Realm))
 	for _, p := range c.optional() {
 		if *p.value != "" {
-			b.WriteString("," + p.name + "=")
-			quote(&b, *p.value)
+			b.WriteString("," + p.name + "=" + Quote(*p.value))
 		}
 	}
 	return b.String()
@@ -46,8 +44,9 @@ func (c *Challenge) optional() []parameter {
 	}
 }
 
-// quote writes a quoted-string of RFC 9110, section 5.6.4. What no header may carry becomes a question mark.
-func quote(b *strings.Builder, s string) {
+// Quote writes a quoted-string of RFC 9110, section 5.6.4. What no header may carry becomes a question mark.
+func Quote(s string) string {
+	var b strings.Builder
 	b.WriteByte('"')
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -61,4 +60,5 @@ func quote(b *strings.Builder, s string) {
 		}
 	}
 	b.WriteByte('"')
+	return b.String()
 }

@@ -5,6 +5,9 @@
 // a client needs, a denial, or the same "unknown" that a project gets which does not exist. The token endpoint that
 // the challenge points to lives here too, since a grant is the same decision taken a little earlier.
 //
+// Grants narrow what a registry token may do to less than its owner may, and are applied wherever the policy is asked:
+// a bearer token that was traded for such a token is looked at with the grants of that token, whatever its scope says.
+//
 // A bearer token narrows: its scope can take rights away from its holder, never add one. The order of the questions is
 // policy first, scope second. A signed-in caller whom the policy denies therefore sees the same answer whatever the
 // token's scope is, and is asked for a wider token only where a wider token would help.

@@ -73,7 +73,7 @@ func newWorldWith(tb testing.TB, db *database.DB, policy rbac.Options, options p
 	enforcer, err := rbac.New(policy)
 	w.must(err)
 	w.Access = New(Config{
-		Auth: w.auth, Projects: w.projects, Policy: enforcer, Database: db, Realm: testRealm, Service: testService,
+		Auth: w.auth, Projects: w.projects, Policy: enforcer, Realm: testRealm, Service: testService,
 	})
 	return w
 }

@@ -54,7 +54,7 @@ func (k ask) question(project projects.Project) rbac.Question {
 	credential := &k.id.Credential
 	q := rbac.Question{
 		Kind:       credential.Principal.Kind,
-		Admin:      credential.Principal.Admin,
+		Admin:      credential.Principal.Admin && k.names(project),
 		State:      project.State,
 		Visibility: project.Visibility,
 		ByDigest:   k.byDigest,
@@ -65,11 +65,11 @@ func (k ask) question(project projects.Project) rbac.Question {
 	return q
 }
 
-// verdict is what the policy says, and what of this the token's scope leaves.
+// verdict is what the policy says, and what of this the token's grants and its scope leave.
 type verdict struct {
 	question  rbac.Question // with the caller's role, where that mattered
-	permitted []rbac.Action // by the policy
-	granted   []rbac.Action // by the policy and the scope
+	permitted []rbac.Action // by the policy and the token's grants
+	granted   []rbac.Action // by these and the scope
 }
 
 // judge asks the policy. A role is looked up only where it can make a difference: a signed-in caller may pull from a
@@ -78,8 +78,8 @@ func (a *Access) judge(ctx context.Context, ask ask, project projects.Project) (
 	if !ask.id.Presented {
 		return verdict{}, a.noToken(ask.need(ask.widest())...)
 	}
-	v := a.rule(ask, ask.question(project))
-	if !mayRise(v, project) || len(v.granted) > 0 && len(v.granted) == len(ask.coveredActions()) {
+	v := a.rule(ask, project, ask.question(project))
+	if !mayRise(v, project) || !ask.names(project) || len(v.granted) > 0 && len(v.granted) == len(ask.coveredActions()) {
 		return v, nil
 	}
 	question, err := a.look(ctx, ask, project, v.question)
@@ -89,12 +89,12 @@ func (a *Access) judge(ctx context.Context, ask ask, project projects.Project) (
 	if question == v.question {
 		return v, nil
 	}
-	return a.rule(ask, question), nil
+	return a.rule(ask, project, question), nil
 }
 
-// rule applies the policy and the scope.
-func (a *Access) rule(ask ask, question rbac.Question) verdict {
-	v := verdict{question: question, permitted: a.permitted(question, ask.actions)}
+// rule applies the policy, the token's grants and the scope.
+func (a *Access) rule(ask ask, project projects.Project, question rbac.Question) verdict {
+	v := verdict{question: question, permitted: ask.capped(project, a.permitted(question, ask.actions))}
 	if !ask.id.Bearer {
 		v.granted = v.permitted
 		return v
@@ -135,7 +135,7 @@ func (a *Access) look(ctx context.Context, ask ask, project projects.Project, q 
 	if q.Kind == rbac.KindUser {
 		q.Role, err = a.projects.Role(ctx, project.ID, credential.Principal.ID)
 	} else {
-		q.Granted, err = a.grants.Granted(ctx, project.ID, credential.TokenID, ask.repo.Path)
+		q.Granted, err = a.projects.Granted(ctx, project.ID, credential.TokenID, ask.repo.Path)
 	}
 	return q, err
 }

@@ -54,5 +54,5 @@ func (a *Access) mountSource(ctx context.Context, id Identity, to, from Repo) (*
 // tells only that the caller's own project has the blob.
 func (d Decision) MayMountWithin() bool {
 	g := &d.Guard
-	return g.access != nil && g.access.allows(g.question, rbac.Pull)
+	return g.access != nil && g.access.allows(g.question, rbac.Pull) && everywhere(g.credential.Grants, rbac.Pull)
 }

@@ -10,11 +10,15 @@ import (
 )
 
 // grant leaves of each scope what the policy allows the holder of a credential now. A token is no promise: the policy
-// is asked again whenever it is used.
+// is asked again whenever it is used. Of several repositories, a runner gets the first that it may pull from.
 func (a *Access) grant(ctx context.Context, credential auth.Credential, asked []Scope) ([]Scope, error) {
 	id := Identity{Credential: credential, Presented: true}
 	granted := make([]Scope, 0, len(asked))
+	served := false
 	for _, scope := range asked {
+		if scope.Type == typeRepository && served && onlyOne(credential) {
+			continue
+		}
 		actions, err := a.grantable(ctx, id, scope)
 		if err != nil {
 			return nil, err
@@ -22,6 +26,7 @@ func (a *Access) grant(ctx context.Context, credential auth.Credential, asked []
 		if len(actions) > 0 {
 			scope.Actions = actions
 			granted = append(granted, scope)
+			served = served || scope.Type == typeRepository
 		}
 	}
 	return granted, nil
@@ -59,10 +64,10 @@ func (a *Access) permittedSoon(ctx context.Context, ask ask, project projects.Pr
 		return v.permitted, err
 	}
 	question := ask.question(project)
-	if !a.allows(question, rbac.Push) {
+	if len(ask.capped(project, a.permitted(question, []rbac.Action{rbac.Push}))) == 0 {
 		return nil, nil
 	}
-	return a.permitted(afterCreation(question), ask.actions), nil
+	return ask.capped(project, a.permitted(afterCreation(question), ask.actions)), nil
 }
 
 // afterCreation turns the question about a project that does not exist into that about the one a push makes.
@@ -75,7 +80,7 @@ func afterCreation(question rbac.Question) rbac.Question {
 }
 
 func (a *Access) grantableCatalog(id Identity) []string {
-	if id.anonymous() {
+	if id.anonymous() || !mayList(id.Credential) {
 		return nil
 	}
 	return []string{anyAction}

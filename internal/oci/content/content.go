@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -41,7 +42,7 @@ type Place struct {
 	Path string
 }
 
-// Config holds what a Store needs. All fields are required.
+// Config holds what a Store needs. All fields are required unless they say otherwise.
 type Config struct {
 	DB    *database.DB
 	Clock func() time.Time
@@ -52,16 +53,22 @@ type Config struct {
 	TrashLife time.Duration
 	// ManifestCache is how many bytes of manifests too large to travel with every row are kept in memory.
 	ManifestCache int64
+	// Logger takes what goes wrong in the background. Nil: nowhere.
+	Logger *slog.Logger
 }
 
 // Store reads and changes content. It is safe for concurrent use.
 type Store struct {
 	Config
 	manifests *manifestCache
+	pulls     pulls
 }
 
 // New makes a Store.
 func New(cfg Config) *Store {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
 	return &Store{Config: cfg, manifests: newManifestCache(cfg.ManifestCache)}
 }
 

@@ -32,6 +32,8 @@ type Manifest struct {
 	Size int64
 	// Content is the content as it was pushed; nil unless asked for.
 	Content []byte
+
+	lastPulled int64 // as the row says
 }
 
 const byTag = `
@@ -46,8 +48,8 @@ const byDigest = `
 	WHERE r.project_id = $1 AND r.path = $2 AND r.deleted_at IS NULL`
 
 const (
-	manifestHead = `SELECT r.id, m.digest, m.media_type, m.size, NULL`
-	manifestFull = `SELECT r.id, m.digest, m.media_type, m.size, CASE WHEN m.size <= 65536 THEN m.content END`
+	manifestHead = `SELECT r.id, m.digest, m.media_type, m.size, coalesce(m.last_pulled_at, 0), NULL`
+	manifestFull = `SELECT r.id, m.digest, m.media_type, m.size, coalesce(m.last_pulled_at, 0), CASE WHEN m.size <= 65536 THEN m.content END`
 )
 
 var (
@@ -78,7 +80,7 @@ func (s *Store) ManifestByDigest(ctx context.Context, p Place, d digest.Digest, 
 func (s *Store) manifest(ctx context.Context, stmt database.Stmt, p Place, ref string, withContent bool) (Manifest, error) {
 	var m Manifest
 	err := s.DB.QueryRow(ctx, stmt, p.Project, p.Path, ref).
-		Scan(&m.Repository, scanDigest(&m.Digest), &m.MediaType, &m.Size, &m.Content)
+		Scan(&m.Repository, scanDigest(&m.Digest), &m.MediaType, &m.Size, &m.lastPulled, &m.Content)
 	if errors.Is(err, database.ErrNoRows) {
 		return Manifest{}, ErrNotFound
 	}

@@ -165,13 +165,13 @@ func (e *Env) build(tb testing.TB, opts Options, url string) *Replica {
 	})
 	handler := oci.New(oci.Config{
 		Access: access.New(access.Config{
-			Auth: users, Projects: tenants, Policy: policy, Database: e.DB, Realm: url + "/auth/token", Service: "berth-test",
+			Auth: users, Projects: tenants, Policy: policy, Realm: url + "/auth/token", Service: "berth-test",
 		}),
 		Content: content.New(content.Config{
 			DB: e.DB, Clock: opts.Clock, LinkLife: uploads.LinkLife, TrashLife: 7 * 24 * time.Hour, ManifestCache: 16 << 20,
 		}),
 		Uploads: up, Store: store, MaxManifestSize: 4 << 20,
-		TagsPage: opts.TagsPage, ReferrersPage: opts.ReferrersPage, Redirect: opts.Redirect,
+		TagsPage: opts.TagsPage, ReferrersPage: opts.ReferrersPage, Redirect: opts.Redirect, PublicURL: url,
 	})
 	return &Replica{URL: url, Uploads: up, Auth: users, Projects: tenants, Handler: handler}
 }
