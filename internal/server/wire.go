@@ -96,12 +96,13 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 	}
 	tenants := projects.NewService(b.db, projects.Options{
 		Clock: opts.Clock, UnclaimedPush: cfg.Unclaimed.Push, UnclaimedSlugs: cfg.Unclaimed.Slugs, UnclaimedTTL: cfg.Unclaimed.TTL,
+		TrashTTL: cfg.Registry.TrashTTL,
 	})
 	guard := access.New(access.Config{
 		Auth: users, Projects: tenants, Policy: policy, Database: b.db, Realm: e.Realm, Service: e.Service,
 	})
 	registry := newRegistry(b, cfg, opts, users, guard)
 	return &services{
-		auth: users, planes: []front.Plane{guard, registry}, workers: []front.Worker{registry.Uploads},
+		auth: users, planes: []front.Plane{guard, registry}, workers: []front.Worker{registry.Uploads, tenants.Janitor(opts.Logger)},
 	}, nil
 }
