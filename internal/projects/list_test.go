@@ -78,12 +78,16 @@ func TestAListIsOneTrip(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		me, ctx := f.user(), t.Context()
 		p := f.ensure("demo", me)
+		f.registry(p).push("web", "1", nil, "v1")
 		page := database.Page{Limit: 10}
 		for name, list := range map[string]func() error{
 			"List":         func() error { _, err := f.List(ctx, me.UserID, ListFilter{Prefix: "d"}, page); return err },
 			"ListAll":      func() error { _, err := f.ListAll(ctx, ListFilter{}, page); return err },
 			"Members":      func() error { _, err := f.Members(ctx, p.ID, page); return err },
 			"RunnerGrants": func() error { _, err := f.RunnerGrants(ctx, p.ID, page); return err },
+			"Repositories": func() error { _, err := f.Repositories(ctx, p.ID, page); return err },
+			"Tags":         func() error { _, err := f.Tags(ctx, p.ID, "web", page); return err },
+			"Manifests":    func() error { _, err := f.Manifests(ctx, p.ID, "web", page); return err },
 			"Usage":        func() error { _, err := f.Usage(ctx, p.ID); return err },
 		} {
 			f.must(list())

@@ -98,6 +98,7 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 	}
 	tenants := projects.NewService(b.db, projects.Options{
 		Clock: opts.Clock, UnclaimedPush: cfg.Unclaimed.Push, UnclaimedSlugs: cfg.Unclaimed.Slugs, UnclaimedTTL: cfg.Unclaimed.TTL,
+		TrashTTL: cfg.Registry.TrashTTL,
 	})
 	guard := access.New(access.Config{
 		Auth: users, Projects: tenants, Policy: policy, Realm: e.Realm, Service: e.Service,
@@ -112,6 +113,8 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 	}
 	return &services{
 		auth: users, planes: []front.Plane{guard, registry, product},
-		workers: []front.Worker{registry.Uploads, registry.Content, users.LastUses(), product},
+		workers: []front.Worker{
+			registry.Uploads, registry.Content, users.LastUses(), tenants.Janitor(opts.Logger), product,
+		},
 	}, nil
 }

@@ -57,7 +57,11 @@ CREATE INDEX members_user_project ON members (user_id, project_id);
 CREATE INDEX slug_history_project ON slug_history (project_id);
 CREATE INDEX slug_history_reserved ON slug_history (reserved_until);
 
+-- As the digests that it is compared with, or the index on it would not serve to find an image's index.
+ALTER TABLE manifest_children ALTER COLUMN child_digest TYPE text COLLATE "C";
+
 -- +goose Down
+ALTER TABLE manifest_children ALTER COLUMN child_digest TYPE text COLLATE "default";
 DROP INDEX slug_history_reserved;
 DROP INDEX slug_history_project;
 DROP INDEX members_user_project;

@@ -1,0 +1,136 @@
+// Package api is the plane below /api: the product API, whose contract is web/openapi, and a page to read it.
+//
+// A request passes, in this order: the operation that the contract has for its route, the caller's credential, the
+// operation's rule (x-berth-access), validation against the contract, the idempotency key; then the handler, which
+// returns an answer of the contract's types or an error. One writer makes problem details of errors.
+package api
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/berthregistry/berth/internal/api/apigen"
+	"github.com/berthregistry/berth/internal/api/problem"
+	"github.com/berthregistry/berth/internal/auth"
+	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/rbac"
+)
+
+// Prefix is the path below which all operations are.
+const Prefix = "/api/v1"
+
+// Values of Config.ClaimMode.
+const (
+	ClaimOpen  = "open"
+	ClaimAdmin = "admin"
+)
+
+// Config is what an API works with. All fields are required but Logger and Clock.
+type Config struct {
+	Auth     *auth.Service
+	Projects *projects.Service
+	Policy   *rbac.Enforcer
+	Database *database.DB
+	// ClaimMode says who claims projects: any user for themselves (ClaimOpen), or only admins (ClaimAdmin).
+	ClaimMode string
+	// Logger takes what nobody is told. Nil: slog.Default.
+	Logger *slog.Logger
+	// Clock tells the time. Nil: time.Now.
+	Clock func() time.Time
+}
+
+// API is the plane. Its methods are the handlers of the contract's operations.
+type API struct {
+	auth       *auth.Service
+	projects   *projects.Service
+	policy     *rbac.Enforcer
+	claimMode  string
+	logger     *slog.Logger
+	now        func() time.Time
+	operations operations
+	answers    *answers
+}
+
+var _ apigen.StrictServerInterface = (*API)(nil)
+
+// New makes an API. Errors: a contract that cannot be read, or with an operation that has no rule.
+func New(cfg Config) (*API, error) {
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	operations, err := loadOperations()
+	if err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	return &API{
+		auth: cfg.Auth, projects: cfg.Projects, policy: cfg.Policy, claimMode: cfg.ClaimMode, logger: cfg.Logger, now: cfg.Clock,
+		operations: operations, answers: &answers{db: cfg.Database, now: cfg.Clock},
+	}, nil
+}
+
+// Mount adds the routes of the contract, the contract itself and the page that shows it.
+func (a *API) Mount(r gin.IRouter) {
+	mountDocs(r)
+	group := r.Group(Prefix, a.enter, a.authenticate, a.authorize, a.validate, a.idempotent)
+	handlers := apigen.NewStrictHandlerWithOptions(a, nil, apigen.StrictGinServerOptions{
+		RequestErrorHandlerFunc:  unreadable,
+		HandlerErrorFunc:         refuse,
+		ResponseErrorHandlerFunc: refuse,
+	})
+	apigen.RegisterHandlersWithOptions(group, handlers, apigen.GinServerOptions{
+		ErrorHandler: func(c *gin.Context, err error, _ int) { unreadable(c, err) },
+	})
+}
+
+// refuse ends a request with the problem that err is.
+func refuse(c *gin.Context, err error) {
+	if one, ok := c.Request.Context().Value(callKey{}).(*call); ok {
+		one.failure = err
+	}
+	problemOf(err).Write(c.Writer, c.Request)
+	c.Writer.WriteHeaderNow()
+	c.Abort()
+}
+
+// bodyLimit bounds requests, in bytes. The largest that the contract allows is smaller.
+const bodyLimit = 128 << 10
+
+// enter finds the operation and begins the call.
+func (a *API) enter(c *gin.Context) {
+	op := a.operations.find(c.Request.Method, c.FullPath())
+	if op == nil {
+		refuse(c, fmt.Errorf("api: the contract lacks %s %s", c.Request.Method, c.FullPath()))
+		return
+	}
+	if err := unescapeParams(c.Params); err != nil {
+		refuse(c, err)
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, bodyLimit))
+	if err != nil {
+		refuse(c, unreadableBytes(err))
+		return
+	}
+	c.Request.Body = io.NopCloser(bytes.NewReader(body))
+	c.Header("Cache-Control", "no-store")
+	begin(c, op, body)
+}
+
+// unreadableBytes answers a body that is too long, or that its sender cut off.
+func unreadableBytes(err error) error {
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return problem.TooLarge.With("A request has at most %d bytes.", tooLarge.Limit).WithCause(err)
+	}
+	return problem.BadRequest.With("The body ended early.").WithCause(err)
+}

@@ -1,0 +1,70 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/berthregistry/berth/internal/api/problem"
+	"github.com/berthregistry/berth/internal/auth"
+	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/projects"
+)
+
+// known are the errors of the domain that have an answer of their own, the more special ones first.
+var known = []struct {
+	err    error
+	answer *problem.Error
+}{
+	{auth.ErrInvalidCredential, notSignedIn.With("The credential is not valid, or not any more.")},
+	{auth.ErrRevoked, notSignedIn.With("The credential is not valid any more.")},
+	{auth.ErrNotAdmin, noAdmin},
+	{projects.ErrRole, problem.Forbidden.With("Your role in the project does not allow this any more.")},
+	{projects.ErrClaimed, problem.AlreadyClaimed.With("Somebody else has claimed the project.")},
+	{projects.ErrChanged, problem.Conflict.With("The project has changed in the meantime, try again.")},
+	{projects.ErrNotFound, noProject},
+	{projects.ErrSlugTaken, problem.SlugTaken.With("Another project has this slug.")},
+	{projects.ErrSlugReserved, problem.SlugReserved.With("The slug is reserved for the server, or for its last owner.")},
+	{projects.ErrSlugInvalid, invalidFields(problem.Field{Pointer: "/slug", Detail: "is not a name that a project can have"})},
+	{projects.ErrCreateForbidden, problem.Forbidden.With("You may not create this project.")},
+	{projects.ErrLastOwner, problem.LastOwner.With("Make somebody else an owner first.")},
+	{projects.ErrMemberExists, problem.AlreadyExists.With("The user is a member already.")},
+	{projects.ErrNoSuchUser, invalidFields(problem.Field{Pointer: "/email", Detail: "is not the address of a user"})},
+	{projects.ErrState, problem.Conflict.With("The project is in another state.")},
+	{projects.ErrVersion, problem.VersionMismatch.With("It has changed since you looked.")},
+	{auth.ErrVersion, problem.VersionMismatch.With("It has changed since you looked.")},
+	{auth.ErrLastAdmin, problem.LastAdmin.With("Make somebody else an admin first.")},
+	{auth.ErrSignUpClosed, problem.Forbidden.With("Users cannot sign up here; ask an admin.")},
+	{auth.ErrInvite, invalidFields(problem.Field{Pointer: "/invite", Detail: "is not a valid invitation for this address"})},
+	{auth.ErrExists, problem.AlreadyExists.With("There is one already.")},
+	{auth.ErrNotFound, noSuchThing},
+	{database.ErrUnavailable, problem.Unavailable.With("The database does not answer; try again.")},
+	{context.DeadlineExceeded, problem.Unavailable.With("It took too long; try again.")},
+	{context.Canceled, problem.Unavailable.With("The request was cut off.")},
+}
+
+// problemOf finds the answer for any error. A problem in the chain wins; what nobody knows is an internal error.
+func problemOf(err error) *problem.Error {
+	if answer, ok := errors.AsType[*problem.Error](err); ok {
+		return answer.WithCause(err)
+	}
+	if input, ok := errors.AsType[*auth.InputError](err); ok {
+		return invalidInput(input.Field, input.Reason).WithCause(err)
+	}
+	if input, ok := errors.AsType[*projects.InputError](err); ok {
+		return invalidInput(input.Field, input.Reason).WithCause(err)
+	}
+	for _, k := range known {
+		if errors.Is(err, k.err) {
+			return k.answer.WithCause(err)
+		}
+	}
+	return problem.Internal.With("The log has the request ID.").WithCause(err)
+}
+
+// fieldPath turns the domain's way to name a field (grants.tags[2]) into a JSON pointer.
+var fieldPath = strings.NewReplacer(".", "/", "[", "/", "]", "")
+
+func invalidInput(field, reason string) *problem.Error {
+	return invalidFields(problem.Field{Pointer: "/" + fieldPath.Replace(field), Detail: reason})
+}

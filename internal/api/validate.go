@@ -1,0 +1,118 @@
+package api
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/gin-gonic/gin"
+
+	"github.com/berthregistry/berth/internal/api/problem"
+)
+
+// noSuchThing is said of identifiers that are unknown, foreign or malformed, alike.
+var noSuchThing = problem.NotFound.With("There is no such thing, or you may not know of it.")
+
+// validate holds the request against the contract.
+func (a *API) validate(c *gin.Context) {
+	one := callOf(c.Request.Context())
+	params := make(map[string]string, len(c.Params))
+	for _, p := range c.Params {
+		params[p.Key] = p.Value
+	}
+	err := openapi3filter.ValidateRequest(c.Request.Context(), &openapi3filter.RequestValidationInput{
+		Request: c.Request, PathParams: params, Route: one.op.route,
+		Options: &openapi3filter.Options{
+			MultiError: true, AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, KeepValidatedValue: true,
+			SkipSettingDefaults: true,
+		},
+	})
+	if err != nil {
+		refuse(c, invalid(err))
+	}
+}
+
+// invalid turns what the validation found into a problem.
+func invalid(err error) error {
+	var all openapi3.MultiError
+	if !errors.As(err, &all) {
+		all = openapi3.MultiError{err}
+	}
+	var fields []problem.Field
+	for _, one := range all {
+		found, answer := judgeInvalid(one)
+		if answer != nil {
+			return answer.WithCause(err)
+		}
+		fields = append(fields, found...)
+	}
+	return invalidFields(fields...).WithCause(err)
+}
+
+func invalidFields(fields ...problem.Field) *problem.Error {
+	return problem.Invalid.With("The request is not as it should be; see errors.").WithFields(fields...)
+}
+
+// judgeInvalid gives the fields that one finding is about, or another answer that it deserves.
+func judgeInvalid(err error) ([]problem.Field, *problem.Error) {
+	request, ok := errors.AsType[*openapi3filter.RequestError](err)
+	switch {
+	case !ok:
+		return nil, problem.BadRequest.With("The request cannot be read.")
+	case request.Parameter != nil && request.Parameter.In == openapi3.ParameterInPath:
+		return nil, noSuchThing
+	case request.Parameter != nil:
+		return []problem.Field{{Pointer: parameterPointer(request.Parameter), Detail: parameterDetail(request)}}, nil
+	}
+	if fields := schemaFields(request.Err); len(fields) > 0 {
+		return fields, nil
+	}
+	return nil, unreadableBody(request)
+}
+
+func unreadableBody(request *openapi3filter.RequestError) *problem.Error {
+	switch {
+	case strings.Contains(request.Reason, "Content-Type"):
+		return problem.UnsupportedMediaType.With("Send application/json.")
+	case errors.Is(request.Err, openapi3filter.ErrInvalidRequired):
+		return problem.BadRequest.With("The request needs a body.")
+	}
+	return problem.BadRequest.With("The body is not JSON.")
+}
+
+func parameterPointer(p *openapi3.Parameter) string {
+	if p.In == openapi3.ParameterInQuery {
+		return "?" + p.Name
+	}
+	return p.Name
+}
+
+func parameterDetail(request *openapi3filter.RequestError) string {
+	if fields := schemaFields(request.Err); len(fields) > 0 {
+		return fields[0].Detail
+	}
+	return "cannot be read"
+}
+
+// schemaFields gives one field for each finding about a value. The values themselves are left out: they may be secrets.
+func schemaFields(err error) []problem.Field {
+	var all openapi3.MultiError
+	if errors.As(err, &all) {
+		var fields []problem.Field
+		for _, one := range all {
+			fields = append(fields, schemaFields(one)...)
+		}
+		return fields
+	}
+	schema, ok := errors.AsType[*openapi3.SchemaError](err)
+	if !ok {
+		return nil
+	}
+	return []problem.Field{{Pointer: "/" + strings.Join(schema.JSONPointer(), "/"), Detail: schema.Reason}}
+}
+
+// unreadable answers what only the generated code notices.
+func unreadable(c *gin.Context, err error) {
+	refuse(c, problem.BadRequest.With("The request cannot be read.").WithCause(err))
+}

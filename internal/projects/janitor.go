@@ -1,0 +1,100 @@
+package projects
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/berthregistry/berth/internal/database"
+)
+
+const (
+	// janitorInterval is about how often a replica looks for projects whose time has come.
+	janitorInterval = time.Minute
+	// janitorBatch is how many it takes at a time.
+	janitorBatch = 200
+)
+
+var (
+	// expire takes the projects that nobody pushed to or claimed in time. A row that a push or a claim holds is left for
+	// the next round, which sees what became of it; a push that comes later waits, and then finds another state.
+	expire = database.SQL(`
+		WITH due AS MATERIALIZED (
+			SELECT id FROM projects WHERE state = 'unclaimed' AND expires_at <= $1
+			ORDER BY expires_at LIMIT {bigint:$2} {skip})
+		UPDATE projects SET slug = NULL, state = 'deleted', epoch = epoch + 1, version = version + 1, updated_at = $1,
+			deleted_at = $1, purge_after = $1, expires_at = NULL
+		WHERE id IN (SELECT id FROM due) AND state = 'unclaimed' AND expires_at <= $1
+		RETURNING id`)
+	// endReservations spares the slugs that projects would be restored under.
+	endReservations = database.SQL(`
+		WITH due AS MATERIALIZED (
+			SELECT h.slug FROM slug_history h
+			WHERE h.reserved_until <= $1 AND NOT EXISTS (
+				SELECT 1 FROM projects p WHERE p.id = h.project_id AND p.state = 'deleted' AND p.purge_after > $1)
+			ORDER BY h.reserved_until LIMIT {bigint:$2} {skip})
+		DELETE FROM slug_history WHERE slug IN (SELECT slug FROM due) AND reserved_until <= $1
+		RETURNING slug`)
+)
+
+// Janitor clears away projects that nobody claimed in time, and reservations of slugs that have run out. Any number of
+// replicas may do so at once.
+type Janitor struct {
+	service *Service
+	logger  *slog.Logger
+}
+
+// Janitor makes the service's Janitor.
+func (s *Service) Janitor(logger *slog.Logger) *Janitor { return &Janitor{service: s, logger: logger} }
+
+// Run works until ctx ends. It returns nil: what fails is logged and tried again.
+func (j *Janitor) Run(ctx context.Context) error {
+	for {
+		if err := j.Tidy(ctx); err != nil && ctx.Err() == nil {
+			j.logger.WarnContext(ctx, "tidy up projects", slog.String("error", err.Error()))
+		}
+		timer := time.NewTimer(janitorInterval/2 + rand.N(janitorInterval)) // spreads replicas out
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+// Tidy does one round of what Run does: everything that is due when it is called.
+func (j *Janitor) Tidy(ctx context.Context) error {
+	return errors.Join(
+		wrapped("expire unclaimed projects", j.untilDone(ctx, expire, func(r database.Rows) error {
+			var id uuid.UUID
+			err := r.Scan(&id)
+			j.service.Forget(id)
+			return err
+		})),
+		wrapped("end reservations", j.untilDone(ctx, endReservations, func(database.Rows) error { return nil })),
+	)
+}
+
+// untilDone runs stmt with the time and a limit until it returns fewer rows than that.
+func (j *Janitor) untilDone(ctx context.Context, stmt database.Stmt, seen func(database.Rows) error) error {
+	now := database.ToMicros(j.service.now())
+	for {
+		n := 0
+		b := &database.Batch{}
+		b.Query(func(r database.Rows) error {
+			n++
+			return seen(r)
+		}, stmt, now, int64(janitorBatch))
+		if err := j.service.db.Run(ctx, b); err != nil {
+			return err
+		}
+		if n < janitorBatch {
+			return nil
+		}
+	}
+}
