@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -33,7 +34,8 @@ func (a *API) validate(c *gin.Context) {
 	}
 }
 
-// invalid turns what the validation found into a problem.
+// invalid turns what the validation found into a problem. The findings are no cause: they quote the request, which may
+// hold secrets, and causes are logged.
 func invalid(err error) error {
 	var all openapi3.MultiError
 	if !errors.As(err, &all) {
@@ -43,11 +45,11 @@ func invalid(err error) error {
 	for _, one := range all {
 		found, answer := judgeInvalid(one)
 		if answer != nil {
-			return answer.WithCause(err)
+			return answer
 		}
 		fields = append(fields, found...)
 	}
-	return invalidFields(fields...).WithCause(err)
+	return invalidFields(fields...)
 }
 
 func invalidFields(fields ...problem.Field) *problem.Error {
@@ -109,8 +111,15 @@ func schemaFields(err error) []problem.Field {
 	if !ok {
 		return nil
 	}
-	return []problem.Field{{Pointer: "/" + strings.Join(schema.JSONPointer(), "/"), Detail: schema.Reason}}
+	pointer, detail := "/"+strings.Join(schema.JSONPointer(), "/"), schema.Reason
+	if m := namedProperty.FindStringSubmatch(schema.Reason); m != nil && !strings.HasSuffix(pointer, "/"+m[1]) {
+		pointer, detail = strings.TrimSuffix(pointer, "/")+"/"+m[1], m[2]
+	}
+	return []problem.Field{{Pointer: pointer, Detail: detail}}
 }
+
+// namedProperty matches findings about an object that are about one of its properties: an unknown or a missing one.
+var namedProperty = regexp.MustCompile(`^property "([^"]{1,100})" (is .*)$`)
 
 // unreadable answers what only the generated code notices.
 func unreadable(c *gin.Context, err error) {

@@ -63,11 +63,12 @@ func TestTagsAndManifestsWithSizesAndPlatforms(t *testing.T) {
 
 		const multi = 1 + 2 + 3 + 1000 + 100
 		single := Manifest{
-			Digest: first.String(), MediaType: "application/json", Platforms: []string{"linux/amd64"}, Size: 1101,
+			Digest: first.String(), MediaType: "application/json", Tags: []string{"b-single"}, Platforms: []string{"linux/amd64"}, Size: 1101,
 			PushedBy: "robot:1", PushedAt: f.clock.Now().Add(-time.Second),
 		}
 		index := Manifest{
 			Digest: idx.String(), MediaType: ocispec.MediaTypeImageIndex, ArtifactType: "application/x", Size: multi + length,
+			Tags: []string{"a-multi", "c-multi"},
 			PushedBy: "user:1", PushedAt: f.clock.Now(), Platforms: []string{"linux/amd64", "linux/arm/v7"},
 		}
 		if second < first {
@@ -75,7 +76,7 @@ func TestTagsAndManifestsWithSizesAndPlatforms(t *testing.T) {
 		}
 		outer := Manifest{
 			Digest: nested.String(), MediaType: ocispec.MediaTypeImageIndex, ArtifactType: "application/x",
-			Size: multi + length + nestedLength, PushedBy: "user:1", PushedAt: f.clock.Now(),
+			Size: multi + length + nestedLength, PushedBy: "user:1", PushedAt: f.clock.Now(), Tags: []string{"d-nested"},
 		}
 		tag := func(name string, m Manifest) Tag {
 			return Tag{Name: name, Manifest: m, PushedBy: m.PushedBy, CreatedAt: m.PushedAt, PushedAt: m.PushedAt}
