@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/projects/quota"
 )
 
 // maxPushed bounds how many repositories a claim tells about.
@@ -109,6 +110,7 @@ var (
 // discard adds to b what empties the project. Its lock keeps pushes away meanwhile.
 func (s *Service) discard(b *database.Batch, id uuid.UUID, by string) {
 	now := database.ToMicros(s.now())
+	quota.RemoveAll(b, id, now)
 	b.Exec(hideManifests, id, now)
 	b.Exec(hideLinks, id, now)
 	b.Exec(recordTags, id, by, now)

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/projects/quota"
 )
 
 // ErrInUse says that a live manifest of the repository needs the blob.
@@ -102,10 +103,13 @@ var link = database.SQL(`
 		deleted_at = NULL, purge_after = NULL
 	RETURNING 1`)
 
-// Link adds to b what shows an existing blob in an existing repository until keepUntil at least. The batch fails with
-// ErrRaced when either is not there.
-func Link(b *database.Batch, project uuid.UUID, path string, d digest.Digest, now, keepUntil int64) {
+// Link adds to b what shows an existing blob in an existing repository until keepUntil at least, after quota.Lock. The
+// batch fails with ErrRaced when either is not there. It returns the ID of the delta by which the project grows, if it
+// does.
+func Link(b *database.Batch, project uuid.UUID, path string, d digest.Digest, now, keepUntil int64) uuid.UUID {
+	delta := quota.AddBlob(b, project, d, now)
 	b.Require(ErrRaced, link, project, path, string(d), now, keepUntil)
+	return delta
 }
 
 var keepLink = database.SQL(`
@@ -181,6 +185,8 @@ func (s *Store) Mount(ctx context.Context, p Place, d digest.Digest, from *Sourc
 	b := &database.Batch{}
 	guard.Require(b)
 	EnsureRepository(b, p.Project, p.Path, s.now())
+	quota.Lock(b, p.Project, d)
+	quota.AddBlob(b, p.Project, d, s.now())
 	if from != nil {
 		b.Require(ErrNotFound, mountFrom, p.Project, p.Path, string(d), from.Project, from.Path, s.now(), s.keepUntil(),
 			from.Epoch, from.State)
@@ -218,8 +224,10 @@ var (
 func (s *Store) DeleteBlob(ctx context.Context, p Place, d digest.Digest, guard Guard) error {
 	b := &database.Batch{}
 	guard.Require(b)
+	quota.Lock(b, p.Project, d)
 	b.Require(ErrNotFound, lockLink, p.Project, p.Path, string(d)) // a manifest PUT holds it in share mode
 	b.Require(ErrInUse, hideLink, p.Project, p.Path, string(d), s.now(), s.purgeAfter())
+	quota.RemoveBlob(b, p.Project, d, s.now())
 	err := s.DB.Run(ctx, b)
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrInUse) {
 		return fmt.Errorf("delete blob: %w", err)

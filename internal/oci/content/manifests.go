@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/projects/quota"
 )
 
 // ErrBlobsMissing says that a manifest names blobs which its repository does not show.
@@ -215,6 +216,8 @@ func (s *Store) putManifest(ctx context.Context, p Place, m NewManifest, guard G
 	b := &database.Batch{}
 	guard.Require(b)
 	EnsureRepository(b, p.Project, p.Path, now)
+	quota.Lock(b, p.Project, m.Digest)
+	quota.AddManifest(b, p.Project, p.Path, m.Digest, int64(len(m.Content)), now)
 	b.Require(ErrRaced, upsertManifest, p.Project, p.Path, string(m.Digest), m.MediaType, int64(len(m.Content)), m.Content,
 		m.ArtifactType, nullable(string(m.Subject)), string(m.Annotations), m.Actor, now)
 	if len(m.Blobs) > 0 {
@@ -316,6 +319,8 @@ func (s *Store) DeleteManifest(ctx context.Context, p Place, d digest.Digest, ac
 	b := &database.Batch{}
 	guard.Require(b)
 	now := s.now()
+	quota.Lock(b, p.Project, d)
+	quota.RemoveManifest(b, p.Project, p.Path, d, now)
 	b.Require(ErrNotFound, hideManifest, p.Project, p.Path, string(d), now, s.purgeAfter())
 	b.Exec(lockTagsOf, p.Project, p.Path, string(d))
 	b.Exec(historyOfTags, p.Project, p.Path, string(d), actor, now)

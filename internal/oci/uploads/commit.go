@@ -10,6 +10,7 @@ import (
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
+	"github.com/berthregistry/berth/internal/projects/quota"
 )
 
 // errStale says that the session changed since it was read: another writer committed first.
@@ -203,6 +204,7 @@ var (
 func (s *Service) nameBlob(b *database.Batch, sess *session, t Target, c change) {
 	now := s.now()
 	content.EnsureRepository(b, t.Project, t.Path, now)
+	quota.Lock(b, t.Project, c.digest)
 	b.Exec(insertBlob, sess.id, string(c.digest), c.committed.offset, now)
 	b.Exec(doomLosers, sess.id, s.doomAt())
 	b.Exec(deleteLosers, sess.id)
