@@ -24,6 +24,8 @@ type Config struct {
 	Uploads Uploads `embed:"" group:"Uploads"`
 	// Registry bounds what the registry API accepts and lists.
 	Registry Registry `embed:"" group:"Registry"`
+	// Quotas bound what tenants may hold.
+	Quotas Quotas `embed:"" group:"Quotas"`
 	// Tokens is about the bearer tokens of the registry API.
 	Tokens Tokens `embed:"" group:"Tokens"`
 	// Accounts is about users of the product API.
@@ -131,6 +133,14 @@ type Registry struct {
 	SweepDelay time.Duration `name:"sweep-delay" env:"BERTH_SWEEP_DELAY" default:"24h" help:"Time that released objects stay in storage; longer than any download takes."`
 }
 
+// Quotas bound what tenants may hold. 0 is no bound.
+type Quotas struct {
+	// Project is the most bytes of a project that has no quota of its own.
+	Project ByteSize `name:"project-quota" env:"BERTH_PROJECT_QUOTA" default:"0" help:"Most bytes of a project; 0 means no limit."`
+	// Account is the most bytes of all projects of an account together.
+	Account ByteSize `name:"account-quota" env:"BERTH_ACCOUNT_QUOTA" default:"0" help:"Most bytes of all projects of an account together; 0 means no limit."`
+}
+
 // Tokens is about the bearer tokens of the registry API.
 type Tokens struct {
 	// Realm is the URL where clients fetch tokens. Empty: PublicURL + "/auth/token".
@@ -159,6 +169,8 @@ type Unclaimed struct {
 	Pull bool `name:"unclaimed-pull" env:"BERTH_UNCLAIMED_PULL" default:"false" negatable:"" help:"Let the pushers of an unclaimed project pull from it."`
 	// ClaimMode says who may claim such projects: "open", every signed-in user, or "admin", only administrators, who name the owner.
 	ClaimMode string `name:"claim-mode" env:"BERTH_CLAIM_MODE" default:"open" help:"Who may claim unclaimed projects: open for every signed-in user, or admin for administrators, who name the owner."`
+	// Quota is the most bytes of such a project. 0 is no bound.
+	Quota ByteSize `name:"unclaimed-quota" env:"BERTH_UNCLAIMED_QUOTA" default:"1GiB" help:"Most bytes of an unclaimed project; 0 means no limit."`
 	// TTL is how long an unclaimed project lives when nobody pushes to it or claims it.
 	TTL time.Duration `name:"unclaimed-ttl" env:"BERTH_UNCLAIMED_TTL" default:"168h" help:"Life of an unclaimed project without a push."`
 }

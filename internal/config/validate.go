@@ -30,7 +30,7 @@ const (
 
 func (c Config) check(refuse refuseFunc) {
 	for _, section := range []Section{
-		c.HTTP, c.TLS, c.Log, c.Database, c.Storage, c.Uploads, c.Registry, c.Tokens, c.Accounts, c.Unclaimed,
+		c.HTTP, c.TLS, c.Log, c.Database, c.Storage, c.Uploads, c.Registry, c.Quotas, c.Tokens, c.Accounts, c.Unclaimed,
 		c.Admin, c.Operation,
 	} {
 		section.check(refuse)
@@ -125,6 +125,11 @@ func (r Registry) check(refuse refuseFunc) {
 	checkPositive(refuse, "BERTH_SWEEP_DELAY", r.SweepDelay)
 }
 
+func (q Quotas) check(refuse refuseFunc) {
+	checkNotNegative(refuse, "BERTH_PROJECT_QUOTA", q.Project)
+	checkNotNegative(refuse, "BERTH_ACCOUNT_QUOTA", q.Account)
+}
+
 func (t Tokens) check(refuse refuseFunc) {
 	if t.Realm != "" {
 		checkRealm(refuse, "BERTH_TOKEN_REALM", t.Realm)
@@ -143,6 +148,7 @@ func (a Accounts) check(refuse refuseFunc) {
 func (u Unclaimed) check(refuse refuseFunc) {
 	checkOneOf(refuse, "BERTH_UNCLAIMED_SLUGS", u.Slugs, "any", "random")
 	checkOneOf(refuse, "BERTH_CLAIM_MODE", u.ClaimMode, "open", "admin")
+	checkNotNegative(refuse, "BERTH_UNCLAIMED_QUOTA", u.Quota)
 	checkPositive(refuse, "BERTH_UNCLAIMED_TTL", u.TTL)
 }
 
@@ -177,6 +183,12 @@ func (o Operation) check(refuse refuseFunc) {
 func checkPositive[T ByteSize | time.Duration](refuse refuseFunc, variable string, value T) {
 	if value <= 0 {
 		refuse(variable, "%v is not more than zero", value)
+	}
+}
+
+func checkNotNegative[T ByteSize | int](refuse refuseFunc, variable string, value T) {
+	if value < 0 {
+		refuse(variable, "%v is negative", value)
 	}
 }
 

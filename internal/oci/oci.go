@@ -19,6 +19,7 @@ import (
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/oci/ocipath"
 	"github.com/berthregistry/berth/internal/oci/uploads"
+	"github.com/berthregistry/berth/internal/projects/quota"
 	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/storage"
 	"github.com/berthregistry/berth/internal/telemetry/reqlog"
@@ -237,6 +238,9 @@ func (h *Handler) fail(c *call, err error) {
 	}
 	if uploads.IsBodyCut(err) {
 		err = ocierr.BlobUploadInvalid.With("the request body ended early").WithCause(err)
+	}
+	if full, ok := errors.AsType[*quota.ExceededError](err); ok {
+		err = ocierr.Denied.With("%s", full).WithCause(err)
 	}
 	known := ocierr.From(err)
 	switch {

@@ -108,7 +108,12 @@ func (h *Handler) authorizeStart(c *call, from *access.Repo) (source *access.Dec
 func emptyDigest(like digest.Digest) digest.Digest { return digests.Sum(digests.Of(like), nil) }
 
 func (h *Handler) openSession(c *call, algorithm digests.Algo) error {
-	progress, err := h.Uploads.Start(c.ctx(), c.target(), algorithm)
+	if h.limited(c) {
+		if err := h.Uploads.Quota.Look(c.ctx(), c.decision.Project.ID, 0, -1); err != nil {
+			return err
+		}
+	}
+	progress, err := h.Uploads.Start(c.ctx(), h.target(c), algorithm)
 	if err != nil {
 		return err
 	}
@@ -151,7 +156,7 @@ func (h *Handler) blobCreated(c *call, d digest.Digest) {
 }
 
 func (h *Handler) monolithic(c *call, d digest.Digest) error {
-	if err := h.Uploads.Monolithic(c.ctx(), c.target(), c.body(), d); err != nil {
+	if err := h.Uploads.Monolithic(c.ctx(), h.target(c), c.body(), d); err != nil {
 		return err
 	}
 	h.blobCreated(c, d)
@@ -160,7 +165,7 @@ func (h *Handler) monolithic(c *call, d digest.Digest) error {
 
 // uploadStatus tells how far a session has come (end-13).
 func (h *Handler) uploadStatus(c *call) error {
-	progress, err := h.Uploads.Status(c.ctx(), c.target(), c.ref())
+	progress, err := h.Uploads.Status(c.ctx(), h.target(c), c.ref())
 	if err != nil {
 		return err
 	}
@@ -175,7 +180,7 @@ func (h *Handler) appendUpload(c *call) error {
 	if err != nil {
 		return err
 	}
-	progress, err := h.Uploads.Append(c.ctx(), c.target(), c.ref(), body)
+	progress, err := h.Uploads.Append(c.ctx(), h.target(c), c.ref(), body)
 	if err != nil {
 		return err
 	}
@@ -194,7 +199,7 @@ func (h *Handler) finishUpload(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := h.Uploads.Finish(c.ctx(), c.target(), c.ref(), body, d); err != nil {
+	if err := h.Uploads.Finish(c.ctx(), h.target(c), c.ref(), body, d); err != nil {
 		return err
 	}
 	h.blobCreated(c, d)
@@ -203,17 +208,23 @@ func (h *Handler) finishUpload(c *call) error {
 
 // cancelUpload ends a session (end-14).
 func (h *Handler) cancelUpload(c *call) error {
-	if err := h.Uploads.Cancel(c.ctx(), c.target(), c.ref()); err != nil {
+	if err := h.Uploads.Cancel(c.ctx(), h.target(c), c.ref()); err != nil {
 		return err
 	}
 	empty(c.w, http.StatusNoContent)
 	return nil
 }
 
-func (c *call) target() uploads.Target {
+// limited tells whether the project of a push has a quota.
+func (h *Handler) limited(c *call) bool {
+	project := &c.decision.Project
+	return h.Uploads.Quota.Applies(project.QuotaBytes, project.State == rbac.StateUnclaimed)
+}
+
+func (h *Handler) target(c *call) uploads.Target {
 	return uploads.Target{
 		Project: c.decision.Project.ID, Path: c.req.Path, Epoch: c.decision.Project.Epoch,
-		Principal: c.decision.Principal.String(), Guard: c.decision.Guard,
+		Principal: c.decision.Principal.String(), Guard: c.decision.Guard, Limited: h.limited(c),
 	}
 }
 
@@ -243,7 +254,7 @@ func (h *Handler) rangedBody(c *call) (uploads.Body, error) {
 	}
 	parsed, err := httprange.ParseContentRange(raw)
 	if err != nil {
-		progress, serr := h.Uploads.Status(c.ctx(), c.target(), c.ref())
+		progress, serr := h.Uploads.Status(c.ctx(), h.target(c), c.ref())
 		if serr != nil {
 			return body, serr
 		}

@@ -14,7 +14,8 @@ import (
 
 const (
 	projectFields = `p.id, p.slug, p.state, p.visibility, p.epoch, p.account_id, p.suspended_reason, p.expires_at,
-		p.version, p.description, p.created_at, p.updated_at, p.claimed_at, p.suspended_at, p.deleted_at, p.purge_after`
+		p.version, p.description, p.created_at, p.updated_at, p.claimed_at, p.suspended_at, p.deleted_at, p.purge_after,
+		p.quota_bytes`
 	projectColumns = `SELECT ` + projectFields + ` FROM projects p `
 )
 
@@ -67,6 +68,7 @@ func scanProject(row scanner, more ...any) (Project, error) {
 		&p.ID, &slug, &p.State, &p.Visibility, &p.Epoch, &account, &p.SuspendedReason, (*instant)(&p.ExpiresAt),
 		&p.Version, &p.Description, (*instant)(&p.CreatedAt), (*instant)(&p.UpdatedAt), (*instant)(&p.ClaimedAt),
 		(*instant)(&p.SuspendedAt), (*instant)(&p.DeletedAt), (*instant)(&p.PurgeAfter),
+		&p.QuotaBytes,
 	}, more...)...)
 	p.Slug, p.AccountID = slug.V, account.UUID
 	return p, err

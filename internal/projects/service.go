@@ -100,6 +100,7 @@ type Project struct {
 	SuspendedAt     time.Time // zero: it is not suspended
 	DeletedAt       time.Time // zero: it is not deleted
 	PurgeAfter      time.Time // of a deleted project: until when it can be restored
+	QuotaBytes      *int64    // how much it may hold, 0 being any amount; nil: as the server says
 }
 
 // Service answers questions about projects. It is safe for concurrent use; any number of replicas share one database.

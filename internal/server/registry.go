@@ -7,21 +7,26 @@ import (
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/uploads"
+	"github.com/berthregistry/berth/internal/projects/quota"
 	"github.com/berthregistry/berth/internal/storage"
 )
 
 // newRegistry makes the plane below /v2. Its uploads have work to do in the background.
 func newRegistry(b *backends, cfg config.Config, e config.Endpoints, opts Options, keys *auth.Service, guard *access.Access) *oci.Handler {
+	limits := quota.New(quota.Config{
+		DB: b.db, Clock: opts.Clock, Project: int64(cfg.Quotas.Project), Account: int64(cfg.Quotas.Account),
+		Unclaimed: int64(cfg.Unclaimed.Quota),
+	})
 	return oci.New(oci.Config{
 		Access: guard,
 		Content: content.New(content.Config{
 			DB: b.db, Clock: opts.Clock, LinkLife: uploads.LinkLife, TrashLife: cfg.Registry.TrashTTL,
-			ManifestCache: int64(cfg.Registry.ManifestCache), Logger: opts.Logger,
+			ManifestCache: int64(cfg.Registry.ManifestCache), Quota: limits, Logger: opts.Logger,
 		}),
 		Uploads: uploads.New(uploads.Config{
 			DB: b.db, Store: b.store, Keys: keys, Clock: opts.Clock, Logger: opts.Logger,
 			ChunkSize: chunkSize(cfg.Uploads, b.store), MaxBlobSize: int64(cfg.Uploads.MaxBlobSize),
-			TTL: cfg.Uploads.TTL, SweepDelay: cfg.Registry.SweepDelay,
+			Quota: limits, TTL: cfg.Uploads.TTL, SweepDelay: cfg.Registry.SweepDelay,
 		}),
 		Store:           b.store,
 		MaxManifestSize: int64(cfg.Registry.MaxManifestSize),

@@ -12,6 +12,7 @@ import (
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/projects/quota"
 	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/server/front"
 	"github.com/berthregistry/berth/internal/storage"
@@ -115,6 +116,7 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		auth: users, planes: []front.Plane{guard, registry, product},
 		workers: []front.Worker{
 			registry.Uploads, registry.Content, users.LastUses(), tenants.Janitor(opts.Logger), product,
+			quota.NewFolder(b.db, opts.Clock, opts.Logger),
 		},
 	}, nil
 }

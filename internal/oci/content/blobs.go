@@ -180,25 +180,27 @@ type Source struct {
 }
 
 // Mount shows a blob of another repository in this one (end-11), from a given repository or, when from is nil, from
-// any of the same project. It returns ErrNotFound where there is nothing to mount; nothing is written then.
+// any of the same project. It returns ErrNotFound where there is nothing to mount, and *quota.ExceededError where the
+// project has no room for it; nothing is written then.
 func (s *Store) Mount(ctx context.Context, p Place, d digest.Digest, from *Source, guard Guard) error {
 	b := &database.Batch{}
 	guard.Require(b)
 	EnsureRepository(b, p.Project, p.Path, s.now())
 	quota.Lock(b, p.Project, d)
-	quota.AddBlob(b, p.Project, d, s.now())
+	delta := quota.AddBlob(b, p.Project, d, s.now())
 	if from != nil {
 		b.Require(ErrNotFound, mountFrom, p.Project, p.Path, string(d), from.Project, from.Path, s.now(), s.keepUntil(),
 			from.Epoch, from.State)
 	} else {
 		b.Require(ErrNotFound, mountWithin, p.Project, p.Path, string(d), s.now(), s.keepUntil())
 	}
+	s.Quota.RequireDelta(b, p.Project, delta)
 	err := s.DB.Run(ctx, b)
 	if errors.Is(err, database.ErrForeignKey) {
 		err = ErrNotFound // the collector has taken the blob since the statement saw its link
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return fmt.Errorf("mount blob: %w", err)
+		return fmt.Errorf("mount blob: %w", s.Quota.Explain(ctx, p.Project, err))
 	}
 	return err
 }

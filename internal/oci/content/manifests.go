@@ -193,7 +193,8 @@ var (
 )
 
 // PutManifest stores a manifest and points tags at it, in one transaction and one round trip (end-7). It returns
-// *MissingBlobsError where the repository does not show all of its blobs; nothing is written then.
+// *MissingBlobsError where the repository does not show all of its blobs, and *quota.ExceededError where the project has
+// no room for it; nothing is written then.
 func (s *Store) PutManifest(ctx context.Context, p Place, m NewManifest, guard Guard) error {
 	err := s.putManifest(ctx, p, m, guard)
 	if IsRace(err) {
@@ -201,6 +202,9 @@ func (s *Store) PutManifest(ctx context.Context, p Place, m NewManifest, guard G
 	}
 	if IsRace(err) {
 		return fmt.Errorf("%w: store manifest: %w", database.ErrUnavailable, err)
+	}
+	if errors.Is(err, quota.ErrFull) {
+		return s.Quota.Explain(ctx, p.Project, err)
 	}
 	if errors.Is(err, ErrBlobsMissing) {
 		return s.explainMissing(ctx, p, m)
@@ -217,9 +221,10 @@ func (s *Store) putManifest(ctx context.Context, p Place, m NewManifest, guard G
 	guard.Require(b)
 	EnsureRepository(b, p.Project, p.Path, now)
 	quota.Lock(b, p.Project, m.Digest)
-	quota.AddManifest(b, p.Project, p.Path, m.Digest, int64(len(m.Content)), now)
+	delta := quota.AddManifest(b, p.Project, p.Path, m.Digest, int64(len(m.Content)), now)
 	b.Require(ErrRaced, upsertManifest, p.Project, p.Path, string(m.Digest), m.MediaType, int64(len(m.Content)), m.Content,
 		m.ArtifactType, nullable(string(m.Subject)), string(m.Annotations), m.Actor, now)
+	s.Quota.RequireDelta(b, p.Project, delta)
 	if len(m.Blobs) > 0 {
 		blobs := database.Strings(digestStrings(m.Blobs))
 		b.Require(ErrBlobsMissing, requireBlobs, p.Project, p.Path, blobs, int64(len(m.Blobs)))

@@ -20,6 +20,7 @@ import (
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/uploads"
 	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/projects/quota"
 	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/storage"
 	"github.com/berthregistry/berth/internal/storage/storeurl"
@@ -78,6 +79,8 @@ type Options struct {
 	ChunkSize int64
 	// MaxBlobSize is the largest blob; 0 means no limit.
 	MaxBlobSize int64
+	// ProjectQuota, UnclaimedQuota and AccountQuota are in bytes; 0 means none.
+	ProjectQuota, UnclaimedQuota, AccountQuota int64
 	// Clock tells the time; nil means time.Now.
 	Clock func() time.Time
 	// Store stands between the plane and the Env's store; nil means nothing does.
@@ -159,9 +162,12 @@ func (e *Env) build(tb testing.TB, opts Options, url string) *Replica {
 	check(tb, err)
 	tenants := projects.NewService(e.DB, projects.Options{Clock: opts.Clock, UnclaimedPush: true, CacheTTL: opts.CacheTTL})
 	store := opts.Store(e.Store)
+	limits := quota.New(quota.Config{
+		DB: e.DB, Clock: opts.Clock, Project: opts.ProjectQuota, Unclaimed: opts.UnclaimedQuota, Account: opts.AccountQuota,
+	})
 	up := uploads.New(uploads.Config{
 		DB: e.DB, Store: store, Keys: users, Clock: opts.Clock, ChunkSize: opts.ChunkSize, MaxBlobSize: opts.MaxBlobSize,
-		TTL: 24 * time.Hour, SweepDelay: time.Hour, Logger: slog.New(slog.DiscardHandler),
+		Quota: limits, TTL: 24 * time.Hour, SweepDelay: time.Hour, Logger: slog.New(slog.DiscardHandler),
 	})
 	handler := oci.New(oci.Config{
 		Access: access.New(access.Config{
@@ -169,6 +175,7 @@ func (e *Env) build(tb testing.TB, opts Options, url string) *Replica {
 		}),
 		Content: content.New(content.Config{
 			DB: e.DB, Clock: opts.Clock, LinkLife: uploads.LinkLife, TrashLife: 7 * 24 * time.Hour, ManifestCache: 16 << 20,
+			Quota: limits,
 		}),
 		Uploads: up, Store: store, MaxManifestSize: 4 << 20,
 		TagsPage: opts.TagsPage, ReferrersPage: opts.ReferrersPage, Redirect: opts.Redirect, PublicURL: url,

@@ -10,13 +10,14 @@ import (
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/oci/digests"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
+	"github.com/berthregistry/berth/internal/projects/quota"
 )
 
 // Append adds a body to a session (PATCH, end-5 of the Distribution Specification). On success every byte is durable.
 //
 // Errors: BLOB_UPLOAD_UNKNOWN for a session that ended or is somebody else's; *Error with status 416 for a body that
 // does not begin where the session goes on, which tells where that is; SIZE_INVALID, with nothing of the body kept,
-// when it is longer or shorter than announced or too large; errors that ocierr.From turns into 503 keep the session.
+// when it is longer or shorter than announced or too large; *quota.ExceededError, which ends the session; errors that ocierr.From turns into 503 keep the session.
 func (s *Service) Append(ctx context.Context, t Target, ref Ref, body Body) (Progress, error) {
 	var p Progress
 	err := s.write(ctx, t, ref, body, func(w *writer, sess *session) error {
@@ -66,7 +67,22 @@ func (s *Service) write(ctx context.Context, t Target, ref Ref, body Body, f fun
 	if err == nil {
 		err = f(w, sess)
 	}
+	if errors.Is(err, quota.ErrFull) {
+		return s.full(ctx, sess, t, err)
+	}
 	return s.outcome(ctx, sess, err, context.Cause(w.ctx))
+}
+
+// full answers a body for which the project has no room. The session ends and gives its bytes back: there is nothing
+// that it could go on with, and what it holds would keep others out until it expires.
+func (s *Service) full(ctx context.Context, sess *session, t Target, err error) error {
+	err = s.Quota.Explain(ctx, t.Project, err)
+	if sess.stored && sess.status == statusOpen {
+		if eerr := s.end(context.WithoutCancel(ctx), sess, t, nil); eerr != nil {
+			s.Logger.WarnContext(ctx, "release chunks", "error", eerr) // they expire
+		}
+	}
+	return err
 }
 
 // outcome turns the reasons for which a writer was stopped into answers. stopped is why its context ended, if it did.
@@ -115,6 +131,11 @@ func (s *Service) receiver(ctx context.Context, w *writer, t Target, sess *sessi
 	}
 	if err := s.checkCaps(begin, before, max(0, body.Length, body.RangeLength)); err != nil {
 		return nil, err
+	}
+	if t.Limited {
+		if err := s.Quota.Look(ctx, t.Project, sess.committed.offset-begin.offset, max(body.Length, body.RangeLength)); err != nil {
+			return nil, err //nolint:wrapcheck // its own words
+		}
 	}
 	hasher, err := s.hasherAt(ctx, sess, begin)
 	if err != nil {

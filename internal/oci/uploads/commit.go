@@ -91,6 +91,9 @@ func (s *Service) add(b *database.Batch, sess *session, c change) {
 	if c.chunk != nil {
 		b.Exec(insertChunk, sess.id, c.chunk.start, c.chunk.size, c.chunk.key, s.now())
 	}
+	if c.chunk != nil && c.status == statusOpen {
+		s.Quota.Require(b, sess.project)
+	}
 }
 
 // release dooms the session's chunks from an offset on: their rows go, their objects follow once no reader can still
@@ -208,7 +211,10 @@ func (s *Service) nameBlob(b *database.Batch, sess *session, t Target, c change)
 	b.Exec(insertBlob, sess.id, string(c.digest), c.committed.offset, now)
 	b.Exec(doomLosers, sess.id, s.doomAt())
 	b.Exec(deleteLosers, sess.id)
-	content.Link(b, t.Project, t.Path, c.digest, now, s.keepUntil())
+	delta := content.Link(b, t.Project, t.Path, c.digest, now, s.keepUntil())
+	if c.chunk != nil { // else every byte was admitted when its chunk was
+		s.Quota.RequireDelta(b, t.Project, delta)
+	}
 }
 
 func (s *Service) keepUntil() int64 { return database.ToMicros(s.Clock().Add(LinkLife)) }

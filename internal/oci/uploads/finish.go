@@ -13,6 +13,7 @@ import (
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/digests"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
+	"github.com/berthregistry/berth/internal/projects/quota"
 )
 
 // Finish names a session's content, after adding a last body to it where there is one (PUT, end-6). When it returns
@@ -61,6 +62,9 @@ func (s *Service) Monolithic(ctx context.Context, t Target, body Body, want dige
 		return err
 	}
 	err = r.finish(want, true)
+	if errors.Is(err, quota.ErrFull) {
+		return s.full(ctx, sess, t, err)
+	}
 	if err != nil && sess.stored && sess.status == statusOpen { // nobody knows the session
 		if eerr := s.end(context.WithoutCancel(ctx), sess, t, nil); eerr != nil {
 			s.Logger.WarnContext(ctx, "release chunks", "error", eerr) // they expire

@@ -20,6 +20,7 @@ import (
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/oci/digests"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
+	"github.com/berthregistry/berth/internal/projects/quota"
 	"github.com/berthregistry/berth/internal/storage"
 )
 
@@ -42,7 +43,7 @@ const (
 // manifest holds it for longer.
 const LinkLife = 24 * time.Hour
 
-// Config holds what a Service needs. All fields but MaxBlobSize and Logger are required.
+// Config holds what a Service needs. All fields but MaxBlobSize, Quota and Logger are required.
 type Config struct {
 	DB    *database.DB
 	Store storage.Store
@@ -52,6 +53,8 @@ type Config struct {
 	ChunkSize int64
 	// MaxBlobSize is the largest size of a blob, in bytes; 0 means no limit but MaxChunks times ChunkSize.
 	MaxBlobSize int64
+	// Quota says how much projects may hold. Nil: any amount.
+	Quota *quota.Quota
 	// TTL is how long a session lives after its last activity.
 	TTL time.Duration
 	// SweepDelay is how long a released object stays in storage: longer than any read lasts.
@@ -88,6 +91,8 @@ type Target struct {
 	Principal string
 	// Epoch is the project's epoch at the time of the decision.
 	Epoch int64
+	// Limited says that the project may be full before its uploads begin: worth a look before bytes are taken.
+	Limited bool
 	// Guard is checked by every commit.
 	Guard Guard
 }
