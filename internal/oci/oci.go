@@ -242,6 +242,9 @@ func (h *Handler) fail(c *call, err error) {
 	if full, ok := errors.AsType[*quota.ExceededError](err); ok {
 		err = ocierr.Denied.With("%s", full).WithCause(err)
 	}
+	if errors.Is(err, content.ErrBlocked) {
+		err = ocierr.Denied.With("this content is blocked here").WithCause(err)
+	}
 	known := ocierr.From(err)
 	switch {
 	case known.Status >= http.StatusInternalServerError:

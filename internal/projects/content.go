@@ -114,6 +114,7 @@ var (
 		page AS (
 			SELECT name, digest, pushed_by, created_at, updated_at FROM tags
 			WHERE repository_id = (SELECT id FROM repository) AND deleted_at IS NULL AND name > $3
+			  AND NOT EXISTS (SELECT 1 FROM digest_blocklist x WHERE x.digest = tags.digest)
 			ORDER BY name LIMIT {bigint:$4})` + manifestParts + `
 		SELECT t.name, t.pushed_by, t.created_at, t.updated_at, ` + manifestColumns + `
 		FROM page t JOIN sizes s ON s.root = t.digest
@@ -123,6 +124,7 @@ var (
 		page AS (
 			SELECT digest FROM manifests
 			WHERE repository_id = (SELECT id FROM repository) AND deleted_at IS NULL AND digest > $3
+			  AND NOT EXISTS (SELECT 1 FROM digest_blocklist x WHERE x.digest = manifests.digest)
 			ORDER BY digest LIMIT {bigint:$4})` + manifestParts + `
 		SELECT ` + manifestColumns + `
 		FROM page t JOIN sizes s ON s.root = t.digest

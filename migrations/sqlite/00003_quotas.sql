@@ -1,4 +1,4 @@
--- What quotas need: a ledger that replicas can sum together, and counts that are looked up by every push.
+-- What quotas need: a ledger that replicas can sum together, and the uploads under way of a project.
 
 -- +goose Up
 
@@ -22,22 +22,10 @@ SELECT held.project_id, sum(held.bytes), 0 FROM (
     JOIN blobs b ON b.id = l.blob_id) AS held
 GROUP BY held.project_id;
 
--- The bytes and the number of uploads under way.
+-- The bytes of uploads under way.
 CREATE INDEX upload_sessions_open ON upload_sessions (project_id) WHERE status = 'open';
-CREATE INDEX upload_sessions_open_of ON upload_sessions (principal) WHERE status = 'open';
-
--- How many projects an address has created without an account on a day (days since 1970, UTC).
-CREATE TABLE unclaimed_creations (
-    address TEXT    NOT NULL, -- an IPv4 address, or the first 64 bits of an IPv6 one
-    day     INTEGER NOT NULL,
-    created INTEGER NOT NULL,
-    PRIMARY KEY (address, day)
-) STRICT;
-CREATE INDEX unclaimed_creations_day ON unclaimed_creations (day);
 
 -- +goose Down
-DROP TABLE unclaimed_creations;
-DROP INDEX upload_sessions_open_of;
 DROP INDEX upload_sessions_open;
 DROP INDEX usage_deltas_fold;
 ALTER TABLE usage_deltas DROP COLUMN fold;

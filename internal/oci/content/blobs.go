@@ -44,10 +44,10 @@ const visibleLink = `
 
 var (
 	blobStat = database.SQL(`SELECT b.size, l.keep_until` + visibleLink + `
-		WHERE r.project_id = $1 AND r.path = $2 AND r.deleted_at IS NULL`)
+		WHERE r.project_id = $1 AND r.path = $2 AND r.deleted_at IS NULL AND ` + linkAllowed)
 	blobChunks = database.SQL(`SELECT b.size, l.keep_until, c.object_key, c.start, c.size` + visibleLink + `
 		LEFT JOIN chunks c ON c.owner_id = b.id
-		WHERE r.project_id = $1 AND r.path = $2 AND r.deleted_at IS NULL ORDER BY c.start`)
+		WHERE r.project_id = $1 AND r.path = $2 AND r.deleted_at IS NULL AND ` + linkAllowed + ` ORDER BY c.start`)
 )
 
 // BlobStat looks a blob up without its chunks. It returns ErrNotFound where the repository does not show it.
@@ -116,6 +116,7 @@ var keepLink = database.SQL(`
 	UPDATE repository_blobs SET keep_until = $4
 	WHERE digest = $3 AND deleted_at IS NULL
 	  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
+	  AND NOT EXISTS (SELECT 1 FROM digest_blocklist x WHERE x.digest = $3)
 	RETURNING 1`)
 
 // Keep makes a visible link live until keepUntil, and tells whether there is one.
@@ -149,7 +150,7 @@ var (
 		JOIN projects s ON s.id = r.project_id AND s.epoch = $8 AND s.state = $9
 		JOIN repository_blobs l ON l.repository_id = r.id AND l.digest = $3 AND l.deleted_at IS NULL
 		WHERE t.project_id = $1 AND t.path = $2
-		  AND r.project_id = $4 AND r.path = $5 AND r.deleted_at IS NULL
+		  AND r.project_id = $4 AND r.path = $5 AND r.deleted_at IS NULL AND ` + linkAllowed + `
 		ON CONFLICT (repository_id, digest) DO UPDATE SET blob_id = excluded.blob_id,
 			keep_until = CASE WHEN repository_blobs.keep_until > excluded.keep_until
 				THEN repository_blobs.keep_until ELSE excluded.keep_until END,
@@ -161,7 +162,7 @@ var (
 		FROM repositories t JOIN blobs b ON b.digest = $3
 		WHERE t.project_id = $1 AND t.path = $2
 		  AND EXISTS (SELECT 1 FROM repositories r JOIN repository_blobs l ON l.repository_id = r.id
-			WHERE r.project_id = $1 AND r.deleted_at IS NULL AND l.digest = $3 AND l.deleted_at IS NULL)
+			WHERE r.project_id = $1 AND r.deleted_at IS NULL AND l.digest = $3 AND l.deleted_at IS NULL AND ` + linkAllowed + `)
 		ON CONFLICT (repository_id, digest) DO UPDATE SET blob_id = excluded.blob_id,
 			keep_until = CASE WHEN repository_blobs.keep_until > excluded.keep_until
 				THEN repository_blobs.keep_until ELSE excluded.keep_until END,

@@ -14,7 +14,7 @@ import (
 
 var (
 	listTags = database.SQL(`
-		SELECT name FROM tags WHERE deleted_at IS NULL AND name > $3
+		SELECT name FROM tags m WHERE deleted_at IS NULL AND name > $3 AND ` + manifestAllowed + `
 		  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
 		ORDER BY name LIMIT {bigint:$4}`)
 	// The sum of the annotations before a row bounds what is read: each may be as long as a manifest.
@@ -22,8 +22,8 @@ var (
 		SELECT digest, media_type, size, artifact_type, annotations FROM (
 			SELECT digest, media_type, size, artifact_type, annotations,
 				row_number() OVER list AS place, sum(octet_length(annotations)) OVER list - octet_length(annotations) AS before
-			FROM manifests
-			WHERE subject_digest = $3 AND digest > $4 AND deleted_at IS NULL
+			FROM manifests m
+			WHERE ` + manifestAllowed + ` AND subject_digest = $3 AND digest > $4 AND deleted_at IS NULL
 			  AND ({text:$5} = '' OR artifact_type = $5)
 			  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
 			WINDOW list AS (ORDER BY digest ROWS UNBOUNDED PRECEDING)

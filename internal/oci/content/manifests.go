@@ -41,12 +41,12 @@ const byTag = `
 	FROM repositories r
 	JOIN tags t ON t.repository_id = r.id AND t.name = $3 AND t.deleted_at IS NULL
 	JOIN manifests m ON m.repository_id = r.id AND m.digest = t.digest AND m.deleted_at IS NULL
-	WHERE r.project_id = $1 AND r.path = $2 AND r.deleted_at IS NULL`
+	WHERE r.project_id = $1 AND r.path = $2 AND r.deleted_at IS NULL AND ` + manifestAllowed
 
 const byDigest = `
 	FROM repositories r
 	JOIN manifests m ON m.repository_id = r.id AND m.digest = $3 AND m.deleted_at IS NULL
-	WHERE r.project_id = $1 AND r.path = $2 AND r.deleted_at IS NULL`
+	WHERE r.project_id = $1 AND r.path = $2 AND r.deleted_at IS NULL AND ` + manifestAllowed
 
 const (
 	manifestHead = `SELECT r.id, m.digest, m.media_type, m.size, coalesce(m.last_pulled_at, 0), NULL`
@@ -193,8 +193,8 @@ var (
 )
 
 // PutManifest stores a manifest and points tags at it, in one transaction and one round trip (end-7). It returns
-// *MissingBlobsError where the repository does not show all of its blobs, and *quota.ExceededError where the project has
-// no room for it; nothing is written then.
+// *MissingBlobsError where the repository does not show all of its blobs, *quota.ExceededError where the project has no
+// room for it, and ErrBlocked where it, a blob or a child of it is blocked; nothing is written then.
 func (s *Store) PutManifest(ctx context.Context, p Place, m NewManifest, guard Guard) error {
 	err := s.putManifest(ctx, p, m, guard)
 	if IsRace(err) {
@@ -219,6 +219,7 @@ func (s *Store) putManifest(ctx context.Context, p Place, m NewManifest, guard G
 	now := s.now()
 	b := &database.Batch{}
 	guard.Require(b)
+	RequireAllowed(b, slices.Concat([]digest.Digest{m.Digest}, m.Blobs, m.Children)...)
 	EnsureRepository(b, p.Project, p.Path, now)
 	quota.Lock(b, p.Project, m.Digest)
 	delta := quota.AddManifest(b, p.Project, p.Path, m.Digest, int64(len(m.Content)), now)

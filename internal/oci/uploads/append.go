@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/digests"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/projects/quota"
@@ -67,15 +68,15 @@ func (s *Service) write(ctx context.Context, t Target, ref Ref, body Body, f fun
 	if err == nil {
 		err = f(w, sess)
 	}
-	if errors.Is(err, quota.ErrFull) {
-		return s.full(ctx, sess, t, err)
+	if errors.Is(err, quota.ErrFull) || errors.Is(err, content.ErrBlocked) {
+		return s.hopeless(ctx, sess, t, err)
 	}
 	return s.outcome(ctx, sess, err, context.Cause(w.ctx))
 }
 
-// full answers a body for which the project has no room. The session ends and gives its bytes back: there is nothing
-// that it could go on with, and what it holds would keep others out until it expires.
-func (s *Service) full(ctx context.Context, sess *session, t Target, err error) error {
+// hopeless answers a body for which the project has no room, or that is blocked. The session ends and gives its bytes back:
+// there is nothing that it could go on with, and what it holds would keep others out until it expires.
+func (s *Service) hopeless(ctx context.Context, sess *session, t Target, err error) error {
 	err = s.Quota.Explain(ctx, t.Project, err)
 	if sess.stored && sess.status == statusOpen {
 		if eerr := s.end(context.WithoutCancel(ctx), sess, t, nil); eerr != nil {

@@ -206,6 +206,7 @@ var (
 
 func (s *Service) nameBlob(b *database.Batch, sess *session, t Target, c change) {
 	now := s.now()
+	content.RequireAllowed(b, c.digest)
 	content.EnsureRepository(b, t.Project, t.Path, now)
 	quota.Lock(b, t.Project, c.digest)
 	b.Exec(insertBlob, sess.id, string(c.digest), c.committed.offset, now)

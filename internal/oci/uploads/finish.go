@@ -63,7 +63,7 @@ func (s *Service) Monolithic(ctx context.Context, t Target, body Body, want dige
 	}
 	err = r.finish(want, true)
 	if errors.Is(err, quota.ErrFull) {
-		return s.full(ctx, sess, t, err)
+		return s.hopeless(ctx, sess, t, err)
 	}
 	if err != nil && sess.stored && sess.status == statusOpen { // nobody knows the session
 		if eerr := s.end(context.WithoutCancel(ctx), sess, t, nil); eerr != nil {

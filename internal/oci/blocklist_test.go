@@ -1,0 +1,91 @@
+package oci_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/oci/ocitest"
+)
+
+// unguarded lets everything through.
+type unguarded struct{}
+
+// Require implements content.Guard.
+func (unguarded) Require(*database.Batch) {}
+
+// TestBlockedContentIsHidden: everywhere, at once, on a replica that has just shown it, until it is unblocked.
+func TestBlockedContentIsHidden(t *testing.T) {
+	ocitest.Each(t, func(t *testing.T, env *ocitest.Env) {
+		r, other := env.Replica(t, ocitest.Options{}), env.Replica(t, ocitest.Options{})
+		c, store := r.Client, other.Handler.Content
+		layer := []byte("a layer that must not be here")
+		body, image := c.Image("demo/app", "v1", layer)
+		d := digest.FromBytes(layer)
+		signature := strings.Replace(string(body), `{`, `{"subject":{"mediaType":"`+v1.MediaTypeImageManifest+`","digest":"`+
+			image.String()+`","size":1},`, 1)
+		referrer := c.PutManifest("demo/app", digest.FromString(signature).String(), v1.MediaTypeImageManifest, []byte(signature))
+		blob := "/v2/demo/app/blobs/" + d.String()
+		reads := func(method, path string, want int) {
+			t.Helper()
+			c.Want(want, method, path, nil)
+		}
+		visible := func(status int) {
+			t.Helper()
+			reads(http.MethodHead, blob, status)
+			reads(http.MethodGet, blob, status)
+			for _, ref := range []string{"v1", image.String()} {
+				reads(http.MethodHead, manifestURL("demo/app", ref), status)
+				reads(http.MethodGet, manifestURL("demo/app", ref), status)
+			}
+			reads(http.MethodGet, manifestURL("demo/app", referrer.String()), status)
+			tags := c.Want(http.StatusOK, http.MethodGet, "/v2/demo/app/tags/list", nil)
+			referrers := c.Want(http.StatusOK, http.MethodGet, "/v2/demo/app/referrers/"+image.String(), nil)
+			for _, listed := range []bool{strings.Contains(string(tags.Body), "v1"), strings.Contains(string(referrers.Body), referrer.String())} {
+				if listed != (status == http.StatusOK) {
+					t.Errorf("listed: %t\n%s\n%s", listed, tags.Body, referrers.Body)
+				}
+			}
+		}
+		visible(http.StatusOK)
+		repeated := ocitest.Query(c.Start("demo/again"), "digest", d.String())
+		c.Want(http.StatusCreated, http.MethodPut, repeated, layer)
+		for _, blocked := range []digest.Digest{d, image, referrer} {
+			if err := store.Block(t.Context(), unguarded{}, blocked, "takedown", "user:1"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		visible(http.StatusNotFound)
+
+		c.Want(http.StatusAccepted, http.MethodPost, "/v2/demo/b/blobs/uploads/?mount="+d.String(), nil)
+		c.Want(http.StatusAccepted, http.MethodPost, "/v2/demo/b/blobs/uploads/?from=demo/app&mount="+d.String(), nil)
+		c.Want(http.StatusNotFound, http.MethodPut, repeated, layer)
+		location := patch(c, c.Start("demo/b"), layer)
+		wantCode(t, c.Do(http.MethodPut, ocitest.Query(location, "digest", d.String()), nil), http.StatusForbidden, "DENIED")
+		wantCode(t, c.Do(http.MethodGet, location, nil), http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")
+		wantCode(t, c.Do(http.MethodPost, "/v2/demo/b/blobs/uploads/?digest="+d.String(), layer), http.StatusForbidden, "DENIED")
+		other2 := imageOf(t, layer, []byte("{}"))
+		index := []byte(`{"schemaVersion":2,"mediaType":"` + v1.MediaTypeImageIndex + `","manifests":[{"mediaType":"` +
+			v1.MediaTypeImageManifest + `","size":1,"digest":"` + image.String() + `"}]}`)
+		for mediaType, content := range map[string][]byte{v1.MediaTypeImageManifest: other2, v1.MediaTypeImageIndex: index} {
+			wantCode(t, c.Do(http.MethodPut, manifestURL("demo/app", "v2"), content, "Content-Type", mediaType), http.StatusForbidden, "DENIED")
+		}
+		wantCode(t, c.Do(http.MethodPut, manifestURL("demo/app", "v3"), body, "Content-Type", v1.MediaTypeImageManifest),
+			http.StatusForbidden, "DENIED")
+
+		list, err := store.Blocklist(t.Context(), database.Page{Limit: 2})
+		if err != nil || len(list) != 2 || list[0].Reason != "takedown" || list[0].CreatedBy != "user:1" {
+			t.Errorf("%+v, %v", list, err)
+		}
+		for _, blocked := range []digest.Digest{d, image, referrer} {
+			if err := store.Unblock(t.Context(), unguarded{}, blocked); err != nil {
+				t.Fatal(err)
+			}
+		}
+		visible(http.StatusOK)
+	})
+}
