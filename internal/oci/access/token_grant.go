@@ -32,7 +32,8 @@ func (a *Access) grant(ctx context.Context, credential auth.Credential, asked []
 	return granted, nil
 }
 
-// grantable returns the actions of one scope. What is not the name of a repository gets none.
+// grantable returns the actions of one scope. What is not the name of a repository gets none. A scope does not tell
+// whether a pull will be by digest, which is all that some runners may, so it counts as one; the pull itself tells.
 func (a *Access) grantable(ctx context.Context, id Identity, scope Scope) ([]string, error) {
 	if scope.Type == typeRegistry {
 		return a.grantableCatalog(id), nil
@@ -45,7 +46,7 @@ func (a *Access) grantable(ctx context.Context, id Identity, scope Scope) ([]str
 	if err != nil {
 		return nil, err
 	}
-	permitted, err := a.permittedSoon(ctx, ask{id: id, repo: repo, actions: actionsOf(scope)}, project)
+	permitted, err := a.permittedSoon(ctx, ask{id: id, repo: repo, actions: actionsOf(scope), byDigest: true}, project)
 	if err != nil {
 		return nil, ocierr.From(err)
 	}
