@@ -133,7 +133,7 @@ func denied(one *call) error {
 	case rbac.StateUnclaimed:
 		return problem.Forbidden.With("Nobody has claimed the project yet.")
 	}
-	if one.op.rule == "claim" {
+	if one.op.rule == ruleClaim {
 		return problem.AlreadyClaimed.With("The project has an owner.")
 	}
 	return problem.Forbidden.With("Your role in the project does not allow this.")
@@ -156,7 +156,8 @@ type guard struct {
 // Require implements projects.Guard. The project comes first, as in every transaction.
 func (g guard) Require(b *database.Batch) {
 	one := g.call
-	if one.project.ID != uuid.Nil {
+	// A claim looks at the state itself, so that whoever is second hears that somebody was faster.
+	if one.project.ID != uuid.Nil && one.op.rule != ruleClaim {
 		projects.RequireState(b, one.project.ID, one.project.Epoch, one.project.State)
 	}
 	one.credential.Require(b)

@@ -25,10 +25,13 @@ const (
 	ruleRestore rule = "restore" // who could delete the project if it were not
 )
 
+// ruleClaim is the action of claiming.
+const ruleClaim rule = "claim"
+
 // actions are the rules that ask the policy about the project in the path.
 var actions = map[rule]rbac.Action{
 	"pull":            rbac.Pull,
-	"claim":           rbac.Claim,
+	ruleClaim:         rbac.Claim,
 	"inspect":         rbac.Inspect,
 	"manage_robots":   rbac.ManageRobots,
 	"manage_runners":  rbac.ManageRunners,

@@ -10,9 +10,6 @@ import (
 // noPath stands for the empty path of a repository, which no segment of a URL can be. It is no component of an OCI name.
 const noPath = "_"
 
-// repositoryKey is what a list goes on after: never empty, as a path may be.
-func repositoryKey(path string) string { return "/" + path }
-
 func repositoryPath(param string) string {
 	if param == noPath {
 		return ""
@@ -31,7 +28,7 @@ func (a *API) ListRepositories(ctx context.Context, request apigen.ListRepositor
 	if err != nil {
 		return nil, err
 	}
-	found, link := cut(p, found, func(r projects.Repository) string { return repositoryKey(r.Path) }, nil)
+	found, link := cut(p, found, projects.Repository.Key, nil)
 	items := each(found, func(r projects.Repository) apigen.Repository { return repositoryOf(one, r) })
 	return apigen.ListRepositories200JSONResponse{
 		Body: apigen.RepositoryList{Items: items}, Headers: apigen.ListRepositories200ResponseHeaders{Link: link},

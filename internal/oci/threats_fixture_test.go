@@ -9,8 +9,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/berthregistry/berth/internal/auth"
-	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/oci/ocitest"
+	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
@@ -120,13 +120,13 @@ func (w *tenants) id(slug string) uuid.UUID {
 }
 
 // claim is what a claim does to the rows of a project.
-func (w *tenants) claim(slug string, by person) {
+func (w *tenants) claim(slug string, by person, discard ...bool) {
 	w.tb.Helper()
-	now := database.ToMicros(time.Now())
-	change(w.tb, w.env, `UPDATE projects SET state = 'active', epoch = epoch + 1, account_id = ?, claimed_at = ?, expires_at = NULL WHERE slug = ?`,
-		by.user.AccountID, now, slug)
-	change(w.tb, w.env, `INSERT INTO members (project_id, user_id, role, created_by, created_at) VALUES (?, ?, 'owner', 'test', ?)`,
-		w.id(slug), by.user.ID, now)
+	_, err := w.r.Projects.Claim(w.tb.Context(), nil, projects.ClaimRequest{
+		ProjectID: w.id(slug), DiscardContent: len(discard) > 0,
+		Owner: projects.Creator{Principal: "user:" + by.user.ID.String(), UserID: by.user.ID, AccountID: by.user.AccountID},
+	})
+	w.must(err)
 }
 
 // attempt is one request about a repository.

@@ -68,7 +68,7 @@ func TestTagsAndManifestsWithSizesAndPlatforms(t *testing.T) {
 		}
 		index := Manifest{
 			Digest: idx.String(), MediaType: ocispec.MediaTypeImageIndex, ArtifactType: "application/x", Size: multi + length,
-			Tags: []string{"a-multi", "c-multi"},
+			Tags:     []string{"a-multi", "c-multi"},
 			PushedBy: "user:1", PushedAt: f.clock.Now(), Platforms: []string{"linux/amd64", "linux/arm/v7"},
 		}
 		if second < first {

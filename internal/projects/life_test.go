@@ -161,7 +161,7 @@ func TestEveryChangeIsGuarded(t *testing.T) {
 		suspended, deleted := f.ensure("suspended", owner), f.ensure("deleted", owner)
 		f.exec(suspendProject, suspended.ID, "")
 		f.delete(deleted.ID)
-		runner := f.token("runner", p.ID)
+		runner, newcomer := f.token("runner", p.ID), email(f.user())
 		ctx, guard := t.Context(), guardFunc(func(b *database.Batch) { RequireState(b, p.ID, p.Epoch+1, p.State) })
 		for name, change := range map[string]func() error{
 			"Change":        func() error { _, err := f.Change(ctx, guard, p.ID, Change{Slug: to("new")}, 0); return err },
@@ -169,7 +169,7 @@ func TestEveryChangeIsGuarded(t *testing.T) {
 			"Restore":       func() error { _, err := f.Restore(ctx, guard, deleted.ID, ""); return err },
 			"Suspend":       func() error { _, err := f.Suspend(ctx, guard, p.ID, ""); return err },
 			"Resume":        func() error { _, err := f.Resume(ctx, guard, suspended.ID); return err },
-			"AddMember":     func() error { _, err := f.AddMember(ctx, guard, p.ID, email(f.user()), "viewer", "test"); return err },
+			"AddMember":     func() error { _, err := f.AddMember(ctx, guard, p.ID, newcomer, "viewer", "test"); return err },
 			"ChangeMember":  func() error { _, err := f.ChangeMember(ctx, guard, p.ID, member.UserID, "owner", 0); return err },
 			"RemoveMember":  func() error { return f.RemoveMember(ctx, guard, p.ID, member.UserID) },
 			"GrantRunner":   func() error { _, err := f.GrantRunner(ctx, guard, p.ID, runner, nil, "test"); return err },
@@ -191,8 +191,7 @@ func TestEveryChangeIsOneTransaction(t *testing.T) {
 		owner, member := f.user(), f.user()
 		p := f.ensure("demo", owner)
 		runner, ctx := f.token("runner", p.ID), t.Context()
-		changes := func() map[string]int64 {
-			u := f.ensure("u"+uuid.NewString()[:8], anonymous)
+		changes := func(u Project) map[string]int64 {
 			trips := map[string]int64{}
 			for _, c := range []struct {
 				name string
@@ -221,8 +220,8 @@ func TestEveryChangeIsOneTransaction(t *testing.T) {
 			}
 			return trips
 		}
-		changes() // prepares the statements
-		for name, n := range changes() {
+		changes(f.ensure("one", anonymous)) // prepares the statements
+		for name, n := range changes(f.ensure("two", anonymous)) {
 			if n != 1 {
 				t.Errorf("%s: %d round trips", name, n)
 			}

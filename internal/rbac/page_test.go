@@ -17,7 +17,7 @@ func TestTheRightsPageIsUpToDate(t *testing.T) {
 	path := filepath.Join("..", "..", "docs", "rights.md")
 	want := page(t)
 	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil { //nolint:gosec // a page that everybody may read
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

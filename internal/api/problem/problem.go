@@ -87,7 +87,7 @@ func (e *Error) Unwrap() error { return e.cause }
 
 // Is tells whether target is of the same type.
 func (e *Error) Is(target error) bool {
-	other, ok := target.(*Error) //nolint:errorlint // that is what Is is for
+	other, ok := target.(*Error)
 	return ok && other.Kind == e.Kind
 }
 
