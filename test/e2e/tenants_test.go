@@ -62,7 +62,7 @@ func claimed(t *testing.T, r *registry) *client.ClientWithResponses {
 		t.Errorf("the claim tells of %+v, want one image of app", pushed)
 	}
 	_, err = r.api(t, r.signIn(t, "eve@example.org")).ClaimProjectWithResponse(t.Context(), "demo", client.ClaimRequest{})
-	wantProblem(t, "not-found", err)
+	wantProblem(t, "not-found", err) // by now it is as private as any
 	return owner
 }
 
