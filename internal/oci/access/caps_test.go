@@ -251,3 +251,23 @@ func TestARunnerTradesItsKeyForOneRepository(t *testing.T) {
 		}
 	})
 }
+
+// TestARunnerGetsATokenForAnUnclaimedProject has the scope of a pull by digest, which looks like that of any pull.
+func TestARunnerGetsATokenForAnUnclaimedProject(t *testing.T) {
+	t.Parallel()
+	eachEndpoint(t, func(t *testing.T, e *endpoint) {
+		project := e.project("unclaimed", rbac.StateUnclaimed, rbac.Private, false)
+		secret, token, err := e.auth.CreateRunner(t.Context(), auth.NewRunner{Name: "machine", CreatedBy: "test"})
+		e.must(err)
+		e.exec(insertGrant, project, token.ID, "app", false)
+		granted, r := e.get(secret, "scope", "repository:unclaimed/app:pull"), repo(t, "unclaimed/app")
+		id, err := e.Authenticate(bearerRequest(granted.Token))
+		e.must(err)
+		if _, err := e.AuthorizeByDigest(t.Context(), id, r, rbac.Pull); err != nil {
+			t.Errorf("by digest: %v", err)
+		}
+		if _, err := e.Authorize(t.Context(), id, r, rbac.Pull); err == nil {
+			t.Error("what a tag names there, anybody may change")
+		}
+	})
+}
