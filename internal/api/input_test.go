@@ -33,7 +33,7 @@ func TestBadBodies(t *testing.T) {
 	apitest.Each(t, func(t *testing.T, env *apitest.Env) {
 		t.Parallel()
 		w := newWorld(t, env)
-		objects := w.objects()
+		objects := w.objects("admin")
 		for _, op := range apitest.Operations(t) {
 			if op.Spec.RequestBody == nil {
 				continue
@@ -56,16 +56,6 @@ func pointsAt(answer apitest.Answer, pointer string) bool {
 	return pointer == "" || slices.ContainsFunc(answer.Pointers(), func(p string) bool {
 		return p == pointer || strings.HasPrefix(p, pointer+"/")
 	})
-}
-
-// objects are projects by state and, without one, an admin's things.
-func (w *world) objects() map[string]object {
-	w.t.Helper()
-	objects := map[string]object{"": w.ownedBy(w.people["admin"])}
-	for _, state := range states {
-		objects[state] = w.project(state)
-	}
-	return objects
 }
 
 // stateFor is the state of a project in which an admin may do an operation.

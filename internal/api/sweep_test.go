@@ -24,51 +24,85 @@ func TestThreat13EveryOperationForEveryCaller(t *testing.T) {
 	apitest.Each(t, func(t *testing.T, env *apitest.Env) {
 		t.Parallel()
 		w := newWorld(t, env)
+		shared := w.objects("owner")
+		w.refusals(shared)
 		for _, op := range apitest.Operations(t) {
-			kinds := []string{""}
-			if op.Has("project") {
-				kinds = states
-			}
-			for _, state := range kinds {
-				w.sweep(op, state)
+			for _, state := range statesOf(op) {
+				w.permissions(op, state, shared[state])
 			}
 		}
 	})
 }
 
-func (w *world) sweep(op apitest.Operation, state string) {
+// statesOf are those of the projects to try an operation on; "" stands for no project.
+func statesOf(op apitest.Operation) []string {
+	if op.Has("project") {
+		return states
+	}
+	return []string{""}
+}
+
+// objects are projects by state and, without one, somebody's things.
+func (w *world) objects(user string) map[string]object {
 	w.t.Helper()
-	o := w.object(op, state, "owner")
-	w.unchanged(op.ID+" "+state, func() {
-		for name, status := range machines {
-			if op.Access != "open" {
-				w.expect(status, name, w.secrets[name], op, state, o)
+	objects := map[string]object{"": w.ownedBy(w.people[user])}
+	for _, state := range states {
+		objects[state] = w.project(state)
+	}
+	return objects
+}
+
+// refusals tries all that is to be refused.
+func (w *world) refusals(objects map[string]object) {
+	w.t.Helper()
+	for _, op := range apitest.Operations(w.t) {
+		w.unchanged(op.ID, func() {
+			for _, state := range statesOf(op) {
+				w.refused(op, state, objects[state])
 			}
+		})
+	}
+}
+
+func (w *world) refused(op apitest.Operation, state string, o object) {
+	w.t.Helper()
+	for name, status := range machines {
+		if op.Access != "open" {
+			w.expect(status, name, w.secrets[name], op, state, o)
 		}
-		for _, user := range users {
-			if verdict := right(w.t, op, state, user); verdict != ok {
-				w.expect(statusFor(op, verdict), user, w.people[user].Secret, op, state, o)
-			}
-		}
-	})
+	}
 	for _, user := range users {
-		if right(w.t, op, state, user) == ok {
-			w.allowed(op, state, user)
+		if verdict := right(w.t, op, state, user); verdict != ok {
+			w.expect(statusFor(op, verdict), user, w.people[user].Secret, op, state, o)
+		}
+	}
+}
+
+// permissions tries what is to be done. What changes something gets things of its own for each try.
+func (w *world) permissions(op apitest.Operation, state string, shared object) {
+	w.t.Helper()
+	about := func(user string) object {
+		switch {
+		case op.Method == http.MethodGet && op.Has("project"):
+			return shared
+		case op.Has("project"):
+			return w.project(state)
+		}
+		return w.ownedBy(w.people[user])
+	}
+	for _, user := range users {
+		if right(w.t, op, state, user) != ok {
+			continue
+		}
+		p := w.people[user]
+		w.expect(statusFor(op, ok), user, p.Secret, op, state, about(user))
+		if user == "owner" || user == "admin" {
+			session, _ := w.env.Session(w.t, p.ID)
+			w.expect(statusFor(op, ok), user+" in a session", session, op, state, about(user))
 		}
 	}
 	if op.Access == "open" {
-		w.expect(statusFor(op, ok), "nobody", "", op, state, o)
-	}
-}
-
-// allowed lets a user do an operation to things of its own, by token and in a session.
-func (w *world) allowed(op apitest.Operation, state, user string) {
-	w.t.Helper()
-	p := w.people[user]
-	session, _ := w.env.Session(w.t, p.ID)
-	w.expect(statusFor(op, ok), user, p.Secret, op, state, w.object(op, state, user))
-	if user == "owner" || user == "admin" {
-		w.expect(statusFor(op, ok), user+" in a session", session, op, state, w.object(op, state, user))
+		w.expect(statusFor(op, ok), "nobody", "", op, state, shared)
 	}
 }
 

@@ -140,15 +140,6 @@ func (w *world) ownedBy(p apitest.Person) object {
 	}
 }
 
-// object is what a user may try an operation on.
-func (w *world) object(op apitest.Operation, state, user string) object {
-	w.t.Helper()
-	if op.Has("project") {
-		return w.project(state)
-	}
-	return w.ownedBy(w.people[user])
-}
-
 // body is a body that is fit for an operation, whoever sends it.
 func (w *world) body(op apitest.Operation) any {
 	w.t.Helper()
@@ -175,9 +166,6 @@ func (w *world) send(secret string, op apitest.Operation, o object) apitest.Answ
 	w.t.Helper()
 	return w.replica.As(w.t, secret).Do(op.Method, op.At(o), w.body(op))
 }
-
-// changes tells whether an operation does.
-func changes(op apitest.Operation) bool { return op.Method != "GET" }
 
 // unchanged fails the test if f changes the database.
 func (w *world) unchanged(what string, f func()) {
