@@ -5,6 +5,7 @@ import (
 	"net/url"
 
 	"github.com/berthregistry/berth/internal/api/apigen"
+	"github.com/berthregistry/berth/internal/api/problem"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/rbac"
@@ -19,6 +20,9 @@ func (a *API) ListUsers(ctx context.Context, request apigen.ListUsersRequestObje
 	prefix, query := valueOf(request.Params.Prefix), url.Values{}
 	if prefix != "" {
 		query.Set("prefix", prefix)
+	}
+	if !isText(prefix) {
+		return nil, invalidFields(problem.Field{Pointer: "?prefix", Detail: "is not text"})
 	}
 	users, err := a.auth.Users(ctx, auth.UserFilter{Email: prefix}, p.request())
 	if err != nil {

@@ -51,14 +51,15 @@ func callOf(ctx context.Context) *call {
 // user is the caller, who is one where the rule is not open.
 func (c *call) user() auth.Principal { return c.credential.Principal }
 
-// unescapeParams unescapes path parameters: the router keeps paths as they were sent.
+// unescapeParams unescapes path parameters: the router keeps paths as they were sent. What no database takes for text
+// becomes what no name has.
 func unescapeParams(params gin.Params) error {
 	for i := range params {
 		text, err := url.PathUnescape(params[i].Value)
 		if err != nil {
 			return problem.BadRequest.With("The path is escaped wrongly.").WithCause(err)
 		}
-		params[i].Value = text
+		params[i].Value = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 	}
 	return nil
 }
@@ -76,25 +77,35 @@ func (a *API) authenticate(c *gin.Context) {
 	}
 	credential, err := a.auth.VerifyAPI(c.Request.Context(), secret)
 	if err != nil {
-		refuse(c, unauthenticated(err))
+		refuse(c, a.unauthenticated(c.Request.Context(), secret, err))
 		return
 	}
 	one.credential, one.secret = credential, secret
 	reqlog.Set(c.Request.Context(), reqlog.Principal, credential.Principal.String())
 	if !mayCall(credential) {
-		refuse(c, problem.Forbidden.With("The product API takes sessions, and personal tokens without grants."))
+		refuse(c, notForThis)
 	}
 }
 
 // challenge is what WWW-Authenticate says to who is not signed in.
 const challenge = `Bearer realm="berth"`
 
-var notSignedIn = problem.Unauthenticated.WithHeader("WWW-Authenticate", challenge)
+var (
+	notSignedIn = problem.Unauthenticated.WithHeader("WWW-Authenticate", challenge)
+	notForThis  = problem.Forbidden.With("The product API takes sessions, and personal tokens without grants.")
+)
 
-func unauthenticated(err error) error {
+// unauthenticated answers a credential that was not accepted. A valid bearer token of the registry is one for something
+// else, whatever it was issued for.
+func (a *API) unauthenticated(ctx context.Context, secret string, err error) error {
 	answer := problemOf(err)
 	if answer.Status != http.StatusUnauthorized {
 		return answer
+	}
+	if strings.Count(secret, ".") == 2 {
+		if _, jwtErr := a.auth.VerifyJWT(ctx, secret); jwtErr == nil {
+			return notForThis
+		}
 	}
 	return notSignedIn.With("The credential is not valid, or not any more.").WithCause(err)
 }

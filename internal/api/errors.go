@@ -65,6 +65,12 @@ func problemOf(err error) *problem.Error {
 // fieldPath turns the domain's way to name a field (grants.tags[2]) into a JSON pointer.
 var fieldPath = strings.NewReplacer(".", "/", "[", "/", "]", "")
 
+// afterField is how the domain names what a list goes on after: what a cursor holds.
+const afterField = "after"
+
 func invalidInput(field, reason string) *problem.Error {
+	if field == afterField {
+		return badCursor
+	}
 	return invalidFields(problem.Field{Pointer: "/" + fieldPath.Replace(field), Detail: reason})
 }

@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"errors"
+	"strings"
 
 	"github.com/berthregistry/berth/internal/api/apigen"
 	"github.com/berthregistry/berth/internal/auth"
@@ -36,6 +38,9 @@ func (a *API) CreateRobot(ctx context.Context, request apigen.CreateRobotRequest
 			Tags:         valueOf(body.Tags),
 		},
 	})
+	if input, ok := errors.AsType[*auth.InputError](err); ok { // the grants of a robot are fields of its own
+		return nil, invalidInput(strings.TrimPrefix(input.Field, "grants."), input.Reason).WithCause(err)
+	}
 	if err != nil {
 		return nil, err
 	}

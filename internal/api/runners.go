@@ -51,6 +51,9 @@ func (a *API) ListRunners(ctx context.Context, request apigen.ListRunnersRequest
 // CreateRunner implements the operation createRunner.
 func (a *API) CreateRunner(ctx context.Context, request apigen.CreateRunnerRequestObject) (apigen.CreateRunnerResponseObject, error) {
 	one, body := callOf(ctx), request.Body
+	if err := projects.ValidGrant(valueOf(body.Repositories)); err != nil { // before there is a runner
+		return nil, err //nolint:wrapcheck // says what is wrong
+	}
 	secret, token, err := a.auth.CreateRunner(ctx, auth.NewRunner{
 		ProjectID: one.project.ID, Name: body.Name, ExpiresAt: valueOf(body.ExpiresAt), CreatedBy: one.user().String(),
 		Guard: one.guard.Require,

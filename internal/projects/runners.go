@@ -140,6 +140,9 @@ func (g *grouping) add(row database.Rows) error {
 	return nil
 }
 
+// ValidGrant checks the repositories of a grant (nil: all), as GrantRunner does. Errors: an *InputError.
+func ValidGrant(repositories []string) error { return validPaths(repositories) }
+
 // validPaths checks the repositories of a grant. Errors: *InputError.
 func validPaths(paths []string) error {
 	switch {
