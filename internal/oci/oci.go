@@ -9,12 +9,13 @@ package oci
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/berthregistry/berth/internal/oci/access"
+	"github.com/berthregistry/berth/internal/oci/budget"
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/oci/ocipath"
@@ -32,9 +33,11 @@ type Config struct {
 	Store   storage.Store
 	// MaxManifestSize is the largest manifest, in bytes.
 	MaxManifestSize int64
-	// ManifestMemory is how many bytes of manifests that are being received are kept in memory at once, at least
-	// MaxManifestSize; 0 means 128 MiB.
-	ManifestMemory int64
+	// Memory is how many bytes of manifests that are being received, and of large answers that are being sent, are kept
+	// in memory at once, at least MaxManifestSize; 0 means 128 MiB.
+	Memory int64
+	// CallerMemory is how much of it one caller may hold, at least MaxManifestSize; 0 means 1/budget.DefaultShares of it.
+	CallerMemory int64
 	// TagsPage is the most tags, or repositories of the catalog, in one answer.
 	TagsPage int
 	// ReferrersPage is the most descriptors in one answer of the referrers API.
@@ -49,20 +52,24 @@ type Config struct {
 // Handler serves /v2.
 type Handler struct {
 	Config
-	manifests *semaphore.Weighted // of ManifestMemory
+	memory *budget.Budget
 }
 
 // New makes a Handler.
 func New(cfg Config) *Handler {
-	if cfg.ManifestMemory == 0 {
-		cfg.ManifestMemory = 128 << 20
+	whole := manifestSpace(cfg.MaxManifestSize)
+	if cfg.Memory == 0 {
+		cfg.Memory = 128 << 20
 	}
-	return &Handler{Config: cfg, manifests: semaphore.NewWeighted(max(cfg.ManifestMemory, cfg.MaxManifestSize))}
+	if cfg.CallerMemory == 0 {
+		cfg.CallerMemory = cfg.Memory / budget.DefaultShares
+	}
+	return &Handler{Config: cfg, memory: budget.New(max(cfg.Memory, whole), max(cfg.CallerMemory, whole))}
 }
 
 // Mount adds the routes of the plane: one catch-all, because repository names hold slashes.
 func (h *Handler) Mount(r gin.IRouter) {
-	serve := func(c *gin.Context) { h.ServeHTTP(c.Writer, c.Request) }
+	serve := func(c *gin.Context) { h.serve(&call{w: c.Writer, r: c.Request, clientIP: c.ClientIP()}) }
 	r.Any("/v2", serve)
 	r.Any("/v2/*path", serve)
 }
@@ -74,6 +81,7 @@ func (h *Handler) Drain() { h.Uploads.Drain() }
 type call struct {
 	w        http.ResponseWriter
 	r        *http.Request
+	clientIP string // behind trusted proxies
 	req      ocipath.Request
 	repo     access.Repo
 	id       access.Identity
@@ -141,12 +149,16 @@ var endpoints = map[ocipath.Kind]methods{
 	},
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP answers one request, of a client that is connected without a proxy.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	header := w.Header()
+	host, _, _ := net.SplitHostPort(r.RemoteAddr) // without one, all such clients count as one
+	h.serve(&call{w: w, r: r, clientIP: host})
+}
+
+func (h *Handler) serve(c *call) {
+	header := c.w.Header()
 	header.Set("Docker-Distribution-Api-Version", "registry/2.0")
 	header.Set("X-Content-Type-Options", "nosniff")
-	c := &call{w: w, r: r}
 	if err := h.route(c); err != nil {
 		h.fail(c, err)
 	}
@@ -217,12 +229,17 @@ func (h *Handler) authorize(c *call, e endpoint) (err error) {
 	if len(e.actions) == 0 {
 		return nil
 	}
-	if c.req.Digest != "" && c.req.Kind != ocipath.KindReferrers {
-		c.decision, err = h.Access.AuthorizeByDigest(c.ctx(), c.id, c.repo, e.actions...)
-	} else {
+	if c.creates() || c.req.Kind == ocipath.KindReferrers { // whose answer is never 404
 		c.decision, err = h.Access.Authorize(c.ctx(), c.id, c.repo, e.actions...)
+	} else {
+		c.decision, err = h.Access.AuthorizeExisting(c.ctx(), c.id, c.repo, c.req.Digest != "", e.actions...)
 	}
 	return err
+}
+
+// creates tells whether a request that states its rights makes the project where that does not exist.
+func (c *call) creates() bool {
+	return c.req.Kind == ocipath.KindManifest && c.r.Method == http.MethodPut
 }
 
 // fail answers with an error. What the client is not told goes to the log.
@@ -237,6 +254,9 @@ func (h *Handler) fail(c *call, err error) {
 	}
 	if uploads.IsBodyCut(err) {
 		err = ocierr.BlobUploadInvalid.With("the request body ended early").WithCause(err)
+	}
+	if errors.Is(err, budget.ErrFull) {
+		err = ocierr.Unavailable.With("too many large requests and answers are under way").WithCause(err)
 	}
 	known := ocierr.From(err)
 	switch {

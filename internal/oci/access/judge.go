@@ -18,6 +18,7 @@ type ask struct {
 	repo     Repo
 	actions  []rbac.Action
 	byDigest bool
+	existing bool    // it creates nothing: a project that does not exist is then like one that the caller may not see
 	also     []Scope // what the same request needs elsewhere; only a challenge names it
 }
 

@@ -30,7 +30,7 @@ type Manifest struct {
 	MediaType string
 	// Size is the content's length in bytes.
 	Size int64
-	// Content is the content as it was pushed; nil unless asked for.
+	// Content is the content as it was pushed; nil unless asked for, and of large manifests: see LargeManifest.
 	Content []byte
 
 	lastPulled int64 // as the row says
@@ -60,8 +60,8 @@ var (
 	manifestContent = database.SQL(`SELECT content FROM manifests WHERE repository_id = $1 AND digest = $2`)
 )
 
-// ManifestByTag looks a manifest up by a tag; withContent also reads its bytes. It returns ErrNotFound where the
-// repository does not show it.
+// ManifestByTag looks a manifest up by a tag; withContent also reads its bytes, unless they are many. It returns
+// ErrNotFound where the repository does not show it.
 func (s *Store) ManifestByTag(ctx context.Context, p Place, tag string, withContent bool) (Manifest, error) {
 	if withContent {
 		return s.manifest(ctx, fullByTag, p, tag, true)
@@ -87,18 +87,13 @@ func (s *Store) manifest(ctx context.Context, stmt database.Stmt, p Place, ref s
 	if err != nil {
 		return Manifest{}, fmt.Errorf("look up manifest: %w", err)
 	}
-	if !withContent || m.Size <= inlineManifest {
-		return m, nil
-	}
-	if m.Content, err = s.largeManifest(ctx, m); err != nil {
-		return Manifest{}, err
-	}
 	return m, nil
 }
 
-// largeManifest reads the bytes of a manifest whose row has just been seen: that it is visible is never taken from
-// the cache, only what never changes.
-func (s *Store) largeManifest(ctx context.Context, m Manifest) ([]byte, error) {
+// LargeManifest reads the bytes of a manifest that has just been looked up and came without them: that it is visible is
+// never taken from the cache, only what never changes. All who read it meanwhile share the bytes. It returns ErrNotFound
+// where the manifest has gone.
+func (s *Store) LargeManifest(ctx context.Context, m Manifest) ([]byte, error) {
 	if content, ok := s.manifests.get(m.Repository, m.Digest); ok {
 		return content, nil
 	}

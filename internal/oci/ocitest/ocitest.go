@@ -84,6 +84,8 @@ type Options struct {
 	Store func(storage.Store) storage.Store
 	// TagsPage and ReferrersPage are page sizes; 0 means 1000.
 	TagsPage, ReferrersPage int
+	// Memory and CallerMemory bound what is held for all requests and for those of one caller; 0 means the product's.
+	Memory, CallerMemory int64
 	// Redirect answers blob GETs with presigned URLs.
 	Redirect bool
 	// UnclaimedPull lets anonymous pushers pull.
@@ -172,6 +174,7 @@ func (e *Env) build(tb testing.TB, opts Options, url string) *Replica {
 		}),
 		Uploads: up, Store: store, MaxManifestSize: 4 << 20,
 		TagsPage: opts.TagsPage, ReferrersPage: opts.ReferrersPage, Redirect: opts.Redirect, PublicURL: url,
+		Memory: opts.Memory, CallerMemory: opts.CallerMemory,
 	})
 	return &Replica{URL: url, Uploads: up, Auth: users, Projects: tenants, Handler: handler}
 }
