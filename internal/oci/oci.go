@@ -19,6 +19,7 @@ import (
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/oci/ocipath"
 	"github.com/berthregistry/berth/internal/oci/uploads"
+	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/storage"
 	"github.com/berthregistry/berth/internal/telemetry/reqlog"
@@ -228,7 +229,7 @@ func (h *Handler) authorize(c *call, e endpoint) (err error) {
 // fail answers with an error. What the client is not told goes to the log.
 func (h *Handler) fail(c *call, err error) {
 	if errors.Is(err, uploads.ErrOldDecision) {
-		err = errors.Join(access.ErrEpoch, err)
+		err = errors.Join(projects.ErrChanged, err)
 	}
 	err = c.decision.Guard.Translate(err)
 	var progress *uploads.Error
