@@ -35,7 +35,7 @@ func (f *fixture) wantGranted(project, token uuid.UUID, path string, want bool) 
 
 func TestAGrantIsForOneRunnerAndItsRepositories(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, f *fixture) {
+	each(t, func(_ *testing.T, f *fixture) {
 		one, all := f.ensure("one", anonymous).ID, f.ensure("all", anonymous).ID
 		runner, other := f.machine(), f.machine()
 		f.exec(grantPull, one, runner, "app", false)
@@ -72,7 +72,7 @@ func TestAGrantIsRememberedForAWhileAndItsAbsenceIsNot(t *testing.T) {
 
 func TestForgetEndsAGrantAtOnce(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, f *fixture) {
+	each(t, func(_ *testing.T, f *fixture) {
 		project, runner := f.ensure("demo", anonymous).ID, f.machine()
 		f.exec(grantPull, project, runner, "", true)
 		f.wantGranted(project, runner, "app", true)

@@ -2,6 +2,7 @@ package access
 
 import (
 	"encoding/json"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -132,7 +133,7 @@ func TestThreat5GrantsSurviveTheExchange(t *testing.T) {
 			} {
 				got := strings.Fields(r.Scope)
 				slices.Sort(got)
-				if r.StatusCode != 200 || !slices.Equal(got, want) {
+				if r.StatusCode != http.StatusOK || !slices.Equal(got, want) {
 					t.Errorf("%s, %s: %d\ngot  %s\nwant %s", who, how, r.StatusCode, got, want)
 				}
 			}
