@@ -20,6 +20,7 @@ import (
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/oci/ocipath"
 	"github.com/berthregistry/berth/internal/oci/uploads"
+	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/storage"
 	"github.com/berthregistry/berth/internal/telemetry/reqlog"
@@ -245,7 +246,7 @@ func (c *call) creates() bool {
 // fail answers with an error. What the client is not told goes to the log.
 func (h *Handler) fail(c *call, err error) {
 	if errors.Is(err, uploads.ErrOldDecision) {
-		err = errors.Join(access.ErrEpoch, err)
+		err = errors.Join(projects.ErrChanged, err)
 	}
 	err = c.decision.Guard.Translate(err)
 	var progress *uploads.Error

@@ -2,6 +2,7 @@ package access
 
 import (
 	"encoding/json"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -132,7 +133,7 @@ func TestThreat5GrantsSurviveTheExchange(t *testing.T) {
 			} {
 				got := strings.Fields(r.Scope)
 				slices.Sort(got)
-				if r.StatusCode != 200 || !slices.Equal(got, want) {
+				if r.StatusCode != http.StatusOK || !slices.Equal(got, want) {
 					t.Errorf("%s, %s: %d\ngot  %s\nwant %s", who, how, r.StatusCode, got, want)
 				}
 			}
@@ -263,7 +264,7 @@ func TestARunnerGetsATokenForAnUnclaimedProject(t *testing.T) {
 		granted, r := e.get(secret, "scope", "repository:unclaimed/app:pull"), repo(t, "unclaimed/app")
 		id, err := e.Authenticate(bearerRequest(granted.Token))
 		e.must(err)
-		if _, err := e.AuthorizeByDigest(t.Context(), id, r, rbac.Pull); err != nil {
+		if _, err := e.AuthorizeExisting(t.Context(), id, r, true, rbac.Pull); err != nil {
 			t.Errorf("by digest: %v", err)
 		}
 		if _, err := e.Authorize(t.Context(), id, r, rbac.Pull); err == nil {

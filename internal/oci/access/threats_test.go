@@ -9,6 +9,7 @@ import (
 
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
+	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
@@ -64,7 +65,7 @@ func TestThreatTokenFromBefore(t *testing.T) {
 				w.must(err)
 				w.must(w.db.Gorm().Exec(tt.change, project).Error)
 
-				if err := w.commit(t.Context(), before); !errors.Is(err, ErrEpoch) && !errors.Is(err, ErrRevoked) && !errors.Is(err, ErrRole) {
+				if err := w.commit(t.Context(), before); !errors.Is(err, projects.ErrChanged) && !errors.Is(err, auth.ErrRevoked) && !errors.Is(err, projects.ErrRole) {
 					t.Errorf("a decision from before is committed: %v", err)
 				}
 				w.clock.advance(cacheTTL)
@@ -130,7 +131,7 @@ func TestThreatProjectMadeAnewUnderTheSameName(t *testing.T) {
 				other := w.user("other", false)
 				w.exec(insertProject, uuid.Must(uuid.NewV7()), uuid.NullUUID{UUID: other.AccountID, Valid: true}, "demo", "active", "private", "")
 
-				if err := w.commit(t.Context(), before); !errors.Is(err, ErrEpoch) {
+				if err := w.commit(t.Context(), before); !errors.Is(err, projects.ErrChanged) {
 					t.Errorf("a decision from before: %v", err)
 				}
 				w.clock.advance(cacheTTL)
