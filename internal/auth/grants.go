@@ -119,7 +119,7 @@ func checkPattern(pattern string) error {
 	case len(pattern) > maxPattern:
 		return fmt.Errorf("longer than %d characters", maxPattern)
 	case strings.ContainsFunc(pattern, func(r rune) bool { return !patternRune(r) }):
-		return errors.New("a pattern has letters, digits, and of other characters . _ - / * ? [ ] ^ !")
+		return errors.New("only letters, digits and . _ - / * ? [ ] ^ ! make a pattern")
 	case !doublestar.ValidatePattern(pattern):
 		return errors.New("not a pattern")
 	}
@@ -185,7 +185,7 @@ func parseGrants(kind, text string) (*Grants, error) {
 	if stored.Role != rbac.RoleNone {
 		return stored.ofRole(kind)
 	}
-	if err := stored.Grants.check(kind); err != nil {
+	if err := stored.check(kind); err != nil {
 		return nil, err
 	}
 	return &stored.Grants, nil
