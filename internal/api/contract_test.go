@@ -79,7 +79,8 @@ func failures(op apitest.Operation) []int {
 	if op.Spec.Parameters.GetByInAndName("header", "If-Match") != nil {
 		statuses = append(statuses, http.StatusPreconditionFailed)
 	}
-	if op.Spec.Parameters.GetByInAndName("header", "Idempotency-Key") != nil {
+	changesProject := op.Has("project") && op.Method != http.MethodGet // which may change in the meantime
+	if changesProject || op.Spec.Parameters.GetByInAndName("header", "Idempotency-Key") != nil {
 		statuses = append(statuses, http.StatusConflict)
 	}
 	if op.Spec.RequestBody != nil || op.Spec.Parameters.GetByInAndName("query", "limit") != nil {

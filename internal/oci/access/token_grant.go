@@ -46,6 +46,7 @@ func (a *Access) grantable(ctx context.Context, id Identity, scope Scope) ([]str
 	if err != nil {
 		return nil, err
 	}
+	// What a request names by its digest may be open where a tag is not; which of them comes, the use of the token tells.
 	permitted, err := a.permittedSoon(ctx, ask{id: id, repo: repo, actions: actionsOf(scope), byDigest: true}, project)
 	if err != nil {
 		return nil, ocierr.From(err)
