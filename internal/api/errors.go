@@ -19,6 +19,7 @@ var known = []struct {
 	{auth.ErrInvalidCredential, notSignedIn.With("The credential is not valid, or not any more.")},
 	{auth.ErrRevoked, notSignedIn.With("The credential is not valid any more.")},
 	{auth.ErrNotAdmin, noAdmin},
+	{auth.ErrBusy, problem.Unavailable.With("Too many log-ins at once; try again.")},
 	{projects.ErrRole, problem.Forbidden.With("Your role in the project does not allow this any more.")},
 	{projects.ErrClaimed, problem.AlreadyClaimed.With("Somebody else has claimed the project.")},
 	{projects.ErrChanged, problem.Conflict.With("The project has changed in the meantime, try again.")},

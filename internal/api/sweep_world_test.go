@@ -63,7 +63,7 @@ func (w *world) makeSecrets() {
 	env.Exec(t, `UPDATE sessions SET expires_at = ? WHERE secret_hash = ?`, time.Now().Add(-time.Second).UnixMicro(), digest(old))
 	w.secrets["expired session"] = old
 	ended, session := env.Session(t, owner.ID)
-	apitest.Check(t, env.Auth.EndSession(t.Context(), owner.ID, session.ID))
+	apitest.Check(t, env.Auth.EndSession(t.Context(), nil, owner.ID, session.ID))
 	w.secrets["ended session"] = ended
 
 	locked := env.Person(t, "locked")

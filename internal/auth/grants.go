@@ -64,6 +64,15 @@ func (g *Grants) check(kind string) error {
 	if err := g.checkActions(kind); err != nil {
 		return err
 	}
+	for field, given := range map[string]bool{
+		"grants.projects":     g.Projects != nil && len(g.Projects) == 0,
+		"grants.repositories": g.Repositories != nil && len(g.Repositories) == 0,
+		"grants.tags":         g.Tags != nil && len(g.Tags) == 0,
+	} {
+		if given { // it would mean all
+			return invalid(field, "name at least one, or leave it out")
+		}
+	}
 	if kind != TokenPersonal && len(g.Projects) > 0 {
 		return invalid("grants.projects", "only a personal token names projects")
 	}
