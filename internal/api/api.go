@@ -85,12 +85,21 @@ func (a *API) Mount(r gin.IRouter) {
 	group := r.Group(Prefix, a.enter, a.authenticate, a.authorize, a.validate, a.idempotent)
 	handlers := apigen.NewStrictHandlerWithOptions(a, nil, apigen.StrictGinServerOptions{
 		RequestErrorHandlerFunc:  unreadable,
-		HandlerErrorFunc:         refuse,
+		HandlerErrorFunc:         a.fail,
 		ResponseErrorHandlerFunc: refuse,
 	})
 	apigen.RegisterHandlersWithOptions(group, handlers, apigen.GinServerOptions{
 		ErrorHandler: func(c *gin.Context, err error, _ int) { unreadable(c, err) },
 	})
+}
+
+// fail ends a request whose handler returned err. If the project was not what this replica remembered, it looks again
+// for the next one.
+func (a *API) fail(c *gin.Context, err error) {
+	if errors.Is(err, projects.ErrChanged) || errors.Is(err, projects.ErrRole) {
+		a.projects.Forget(callOf(c.Request.Context()).project.ID)
+	}
+	refuse(c, err)
 }
 
 // refuse ends a request with the problem that err is.

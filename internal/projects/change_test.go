@@ -32,9 +32,9 @@ func TestAChangeChangesWhatIsNamed(t *testing.T) {
 		}{
 			{Change{Visibility: to(rbac.Public)}, func() { p.Visibility = rbac.Public }},
 			{Change{Description: to("what it is")}, func() { p.Description = "what it is" }},
-			{Change{Slug: to("renamed")}, func() { p.Slug = "renamed" }},
+			{Change{Slug: to("renamed")}, func() { p.Slug, p.Epoch = "renamed", p.Epoch+1 }},
 			{Change{Slug: to("demo"), Visibility: to(rbac.Private), Description: to("")}, func() {
-				p.Slug, p.Visibility, p.Description = "demo", rbac.Private, ""
+				p.Slug, p.Visibility, p.Description, p.Epoch = "demo", rbac.Private, "", p.Epoch+1
 			}},
 		} {
 			c.apply()

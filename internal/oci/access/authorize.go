@@ -95,7 +95,7 @@ func (a *Access) authorize(ctx context.Context, ask ask) (Decision, error) {
 
 // decide answers for a project whose state is known.
 func (a *Access) decide(ctx context.Context, ask ask, project projects.Project) (Decision, error) {
-	v, err := a.judge(ctx, ask, project)
+	project, v, err := a.judgeNow(ctx, ask, project, verdict.permits)
 	if err != nil {
 		return Decision{}, err
 	}

@@ -62,7 +62,7 @@ func (a *Access) grantable(ctx context.Context, id Identity, scope Scope) ([]str
 // the same caller has created it: clients keep a token while they push, look and clean up.
 func (a *Access) permittedSoon(ctx context.Context, ask ask, project projects.Project) ([]rbac.Action, error) {
 	if project.State != rbac.StateAbsent {
-		v, err := a.judge(ctx, ask, project)
+		_, v, err := a.judgeNow(ctx, ask, project, func(v verdict) bool { return len(v.permitted) == len(ask.actions) })
 		return v.permitted, err
 	}
 	question := ask.question(project)
