@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -41,12 +42,11 @@ func TestOneCallerHoldsNoMoreThanTheirShare(t *testing.T) {
 
 func TestAllCallersHoldNoMoreThanThereIs(t *testing.T) {
 	b := budget.New(250, 100)
-	for _, key := range []string{"a", "b"} {
-		h := b.Open(key)
-		defer h.Release()
-		if err := h.TryGrow(100); err != nil {
-			t.Fatal(err)
-		}
+	first, second := b.Open("a"), b.Open("b")
+	defer first.Release()
+	defer second.Release()
+	if err := errors.Join(first.TryGrow(100), second.TryGrow(100)); err != nil {
+		t.Fatal(err)
 	}
 	c := b.Open("c")
 	defer c.Release()
@@ -121,7 +121,7 @@ func TestBufferHoldsWhatWasWritten(t *testing.T) {
 			if i%2 == 0 {
 				_, err = buffer.WriteString(piece)
 			} else {
-				_, err = buffer.Write([]byte(piece))
+				_, err = io.Copy(struct{ io.Writer }{buffer}, struct{ io.Reader }{strings.NewReader(piece)})
 			}
 			if err != nil {
 				t.Fatal(err)

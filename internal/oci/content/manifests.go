@@ -16,10 +16,6 @@ import (
 // ErrBlobsMissing says that a manifest names blobs which its repository does not show.
 var ErrBlobsMissing = errors.New("the manifest names blobs that the repository does not have")
 
-// inlineManifest is the size up to which a manifest's bytes travel with its row, in bytes. Larger ones are read on
-// their own and cached.
-const inlineManifest = 64 << 10
-
 // Manifest is a manifest as a repository shows it.
 type Manifest struct {
 	// Repository is the ID of the repository.
@@ -49,6 +45,7 @@ const byDigest = `
 
 const (
 	manifestHead = `SELECT r.id, m.digest, m.media_type, m.size, coalesce(m.last_pulled_at, 0), NULL`
+	// A manifest's bytes travel with its row up to 64 KiB. Larger ones are read on their own and cached.
 	manifestFull = `SELECT r.id, m.digest, m.media_type, m.size, coalesce(m.last_pulled_at, 0), CASE WHEN m.size <= 65536 THEN m.content END`
 )
 
@@ -64,20 +61,20 @@ var (
 // ErrNotFound where the repository does not show it.
 func (s *Store) ManifestByTag(ctx context.Context, p Place, tag string, withContent bool) (Manifest, error) {
 	if withContent {
-		return s.manifest(ctx, fullByTag, p, tag, true)
+		return s.manifest(ctx, fullByTag, p, tag)
 	}
-	return s.manifest(ctx, headByTag, p, tag, false)
+	return s.manifest(ctx, headByTag, p, tag)
 }
 
 // ManifestByDigest is ManifestByTag for a digest.
 func (s *Store) ManifestByDigest(ctx context.Context, p Place, d digest.Digest, withContent bool) (Manifest, error) {
 	if withContent {
-		return s.manifest(ctx, fullByDigest, p, string(d), true)
+		return s.manifest(ctx, fullByDigest, p, string(d))
 	}
-	return s.manifest(ctx, headByDigest, p, string(d), false)
+	return s.manifest(ctx, headByDigest, p, string(d))
 }
 
-func (s *Store) manifest(ctx context.Context, stmt database.Stmt, p Place, ref string, withContent bool) (Manifest, error) {
+func (s *Store) manifest(ctx context.Context, stmt database.Stmt, p Place, ref string) (Manifest, error) {
 	var m Manifest
 	err := s.DB.QueryRow(ctx, stmt, p.Project, p.Path, ref).
 		Scan(&m.Repository, scanDigest(&m.Digest), &m.MediaType, &m.Size, &m.lastPulled, &m.Content)
