@@ -33,7 +33,7 @@ var rooms = []room{
 	{path: "internal/server", may: []string{"*"}},
 	{path: "internal/config"},
 
-	{path: "internal/api", may: slices.Concat(domain, stores, []string{"web/openapi"})},
+	{path: "internal/api", may: slices.Concat(domain, stores, []string{"internal/api/problem", "web/openapi"})},
 	{path: "internal/api/problem", may: []string{"internal/telemetry"}},
 	{path: "internal/oci", may: slices.Concat(domain, stores, []string{"internal/oci/*"})},
 	{path: "internal/oci/*", may: slices.Concat(domain, stores)},
