@@ -116,7 +116,7 @@ func schemaFields(err error) []problem.Field {
 		return nil
 	}
 	pointer, detail := "/"+strings.Join(schema.JSONPointer(), "/"), schema.Reason
-	if m := namedProperty.FindStringSubmatch(schema.Reason); m != nil && !strings.HasSuffix(pointer, "/"+m[1]) {
+	if m := namedProperty.FindStringSubmatch(schema.Reason); len(m) > 0 && !strings.HasSuffix(pointer, "/"+m[1]) {
 		pointer, detail = strings.TrimSuffix(pointer, "/")+"/"+m[1], m[2]
 	}
 	return []problem.Field{{Pointer: pointer, Detail: detail}}
