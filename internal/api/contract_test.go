@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bytes"
 	"net/http"
 	"regexp"
 	"slices"
@@ -95,7 +96,7 @@ func TestTheContractIsServed(t *testing.T) {
 	apitest.Each(t, func(t *testing.T, env *apitest.Env) {
 		t.Parallel()
 		nobody := env.Serve(t).As(t, "")
-		if answer := nobody.Want(http.StatusOK, http.MethodGet, "/openapi.yaml", nil); string(answer.Body) != string(openapi.Document) {
+		if answer := nobody.Want(http.StatusOK, http.MethodGet, "/openapi.yaml", nil); !bytes.Equal(answer.Body, openapi.Document) {
 			t.Errorf("another contract is served, of %d bytes", len(answer.Body))
 		}
 		for path, status := range map[string]int{"/nothing": http.StatusNotFound, "/projects/a/b/c/d": http.StatusNotFound, "/me/": http.StatusNotFound} {

@@ -89,7 +89,7 @@ func (w *world) expectUnseen(texts ...string) {
 
 func (w *world) badBodies(op apitest.Operation) []badBody {
 	w.t.Helper()
-	object := fmt.Sprintf(`{"%s": "%s"}`, marker+"name", marker+"value")
+	object := fmt.Sprintf(`{%q: %q}`, marker+"name", marker+"value")
 	bad := []badBody{
 		{name: "none", status: http.StatusBadRequest},
 		{name: "empty", body: "", status: http.StatusBadRequest},

@@ -129,7 +129,7 @@ var otherwise = map[string]int{
 // right is the table's entry for an operation, a state ("" without a project) and a user.
 func right(t *testing.T, op apitest.Operation, state, user string) string {
 	t.Helper()
-	row, found := rightsElsewhere[op.Access], false
+	row := rightsElsewhere[op.Access]
 	if op.Has("project") {
 		byState, special := rights[op.Access+" "+op.ID]
 		if !special {
@@ -139,7 +139,7 @@ func right(t *testing.T, op apitest.Operation, state, user string) string {
 	}
 	columns := strings.Fields(row)
 	for i, name := range users {
-		if found = name == user && i < len(columns); found {
+		if name == user && i < len(columns) {
 			return columns[i]
 		}
 	}
