@@ -34,7 +34,7 @@ type RateLimit struct {
 	// DryRun refuses nothing, and counts and logs what it would.
 	DryRun bool `name:"ratelimit-dry-run" env:"BERTH_RATELIMIT_DRY_RUN" default:"false" negatable:"" help:"Only count and log what would be refused."`
 	// Keys is how many callers are kept apart at once, each in each class; those beyond share.
-	Keys int `name:"ratelimit-keys" env:"BERTH_RATELIMIT_KEYS" default:"200000" help:"Most callers that are told apart at a time, counted in each class; further ones share a limit. 100,000 take some 30 MiB."`
+	Keys int `name:"ratelimit-keys" env:"BERTH_RATELIMIT_KEYS" default:"200000" help:"Most callers that are told apart at a time, counted in each class; further ones share a limit. 100,000 take some 20 MiB."`
 }
 
 func (r RateLimit) check(refuse refuseFunc) {
