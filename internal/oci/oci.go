@@ -63,11 +63,13 @@ func New(cfg Config) *Handler {
 
 // Mount adds the routes of the plane: one catch-all, because repository names hold slashes.
 func (h *Handler) Mount(r gin.IRouter) {
-	serve := func(c *gin.Context) {
-		h.ServeHTTP(c.Writer, c.Request.WithContext(ratelimit.WithAddress(c.Request.Context(), c.ClientIP())))
-	}
-	r.Any("/v2", serve)
-	r.Any("/v2/*path", serve)
+	r.Any("/v2", h.serve)
+	r.Any("/v2/*path", h.serve)
+}
+
+// serve notes the client's address, as far as the server believes it, for the limits.
+func (h *Handler) serve(c *gin.Context) {
+	h.ServeHTTP(c.Writer, c.Request.WithContext(ratelimit.WithAddress(c.Request.Context(), c.ClientIP())))
 }
 
 // Drain makes uploads keep what they have received and answer 503.
