@@ -21,6 +21,7 @@ import (
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
@@ -33,7 +34,7 @@ const (
 	ClaimAdmin = "admin"
 )
 
-// Config is what an API works with. All fields are required but Logger and Clock.
+// Config is what an API works with. All fields are required but Limits, Logger and Clock.
 type Config struct {
 	Auth     *auth.Service
 	Projects *projects.Service
@@ -41,6 +42,8 @@ type Config struct {
 	Database *database.DB
 	// ClaimMode says who claims projects: any user for themselves (ClaimOpen), or only admins (ClaimAdmin).
 	ClaimMode string
+	// Limits says how often callers may ask. Nil: as often as they like.
+	Limits *ratelimit.Limiter
 	// Logger takes what nobody is told. Nil: slog.Default.
 	Logger *slog.Logger
 	// Clock tells the time. Nil: time.Now.
@@ -53,6 +56,7 @@ type API struct {
 	projects   *projects.Service
 	policy     *rbac.Enforcer
 	claimMode  string
+	limits     *ratelimit.Limiter
 	logger     *slog.Logger
 	now        func() time.Time
 	operations operations
@@ -75,7 +79,7 @@ func New(cfg Config) (*API, error) {
 	}
 	return &API{
 		auth: cfg.Auth, projects: cfg.Projects, policy: cfg.Policy, claimMode: cfg.ClaimMode, logger: cfg.Logger, now: cfg.Clock,
-		operations: operations, answers: &answers{db: cfg.Database, now: cfg.Clock},
+		limits: cfg.Limits, operations: operations, answers: &answers{db: cfg.Database, now: cfg.Clock},
 	}, nil
 }
 

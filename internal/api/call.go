@@ -11,6 +11,7 @@ import (
 	"github.com/berthregistry/berth/internal/api/problem"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/telemetry/reqlog"
 )
@@ -36,7 +37,8 @@ type callKey struct{}
 func begin(c *gin.Context, op *operation, body []byte) {
 	reqlog.Set(c.Request.Context(), reqlog.Route, op.id)
 	one := &call{op: op, body: body, remoteIP: c.ClientIP(), userAgent: c.Request.UserAgent(), guard: noGuard{}}
-	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), callKey{}, one))
+	ctx := ratelimit.WithAddress(c.Request.Context(), one.remoteIP)
+	c.Request = c.Request.WithContext(context.WithValue(ctx, callKey{}, one))
 }
 
 // callOf returns the call that a handler answers. Only requests that passed enter have one.
@@ -64,10 +66,11 @@ func unescapeParams(params gin.Params) error {
 	return nil
 }
 
-// authenticate finds out who calls. Without a valid credential only open operations go on.
+// authenticate finds out who calls, and counts the call for them. Without a valid credential only open operations go on.
 func (a *API) authenticate(c *gin.Context) {
 	one := callOf(c.Request.Context())
 	if one.op.rule == ruleOpen {
+		a.limit(c, nil)
 		return
 	}
 	secret, err := bearer(c.Request.Header["Authorization"])
@@ -77,14 +80,16 @@ func (a *API) authenticate(c *gin.Context) {
 	}
 	credential, err := a.auth.VerifyAPI(c.Request.Context(), secret)
 	if err != nil {
-		refuse(c, a.unauthenticated(c.Request.Context(), secret, err))
+		a.limit(c, a.unauthenticated(c.Request.Context(), secret, err))
 		return
 	}
 	one.credential, one.secret = credential, secret
 	reqlog.Set(c.Request.Context(), reqlog.Principal, credential.Principal.String())
 	if !mayCall(credential) {
-		refuse(c, notForThis)
+		a.limit(c, notForThis)
+		return
 	}
+	a.limit(c, nil)
 }
 
 // challenge is what WWW-Authenticate says to who is not signed in.

@@ -9,6 +9,7 @@ import (
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/ratelimit"
 )
 
 // known are the errors of the domain that have an answer of their own, the more special ones first.
@@ -54,6 +55,9 @@ func problemOf(err error) *problem.Error {
 	}
 	if input, ok := errors.AsType[*projects.InputError](err); ok {
 		return invalidInput(input.Field, input.Reason).WithCause(err)
+	}
+	if limited, ok := errors.AsType[*ratelimit.Error](err); ok {
+		return tooMany(limited)
 	}
 	for _, k := range known {
 		if errors.Is(err, k.err) {

@@ -21,6 +21,7 @@ import (
 	"github.com/berthregistry/berth/internal/oci/ocipath"
 	"github.com/berthregistry/berth/internal/oci/uploads"
 	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/storage"
 	"github.com/berthregistry/berth/internal/telemetry/reqlog"
@@ -70,7 +71,11 @@ func New(cfg Config) *Handler {
 
 // Mount adds the routes of the plane: one catch-all, because repository names hold slashes.
 func (h *Handler) Mount(r gin.IRouter) {
-	serve := func(c *gin.Context) { h.serve(&call{w: c.Writer, r: c.Request, clientIP: c.ClientIP()}) }
+	// The limits need the client's address, as far as the server believes it.
+	serve := func(c *gin.Context) {
+		r := c.Request.WithContext(ratelimit.WithAddress(c.Request.Context(), c.ClientIP()))
+		h.serve(&call{w: c.Writer, r: r, clientIP: c.ClientIP()})
+	}
 	r.Any("/v2", serve)
 	r.Any("/v2/*path", serve)
 }
@@ -204,11 +209,14 @@ func (m methods) allow() string {
 }
 
 func (h *Handler) authenticate(c *call, e endpoint) (err error) {
+	if c.goesOn() {
+		c.r = c.r.WithContext(ratelimit.Exempt(c.ctx()))
+	}
 	c.id, err = h.Access.Authenticate(c.r, h.need(c, e)...)
 	if err == nil {
 		reqlog.Set(c.ctx(), reqlog.Principal, c.id.Credential.Principal.String())
 	}
-	return err
+	return h.limit(c, err)
 }
 
 // need is what a challenge asks for when the credential itself is refused.

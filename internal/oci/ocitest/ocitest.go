@@ -20,6 +20,7 @@ import (
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/uploads"
 	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/storage"
 	"github.com/berthregistry/berth/internal/storage/storeurl"
@@ -92,6 +93,8 @@ type Options struct {
 	UnclaimedPull bool
 	// CacheTTL is how long answers about tokens, projects and roles are kept; 0 means the product's.
 	CacheTTL time.Duration
+	// Limits says how often callers may ask; nil means as often as they like.
+	Limits *ratelimit.Limiter
 }
 
 func (o Options) withDefaults() Options {
@@ -167,7 +170,7 @@ func (e *Env) build(tb testing.TB, opts Options, url string) *Replica {
 	})
 	handler := oci.New(oci.Config{
 		Access: access.New(access.Config{
-			Auth: users, Projects: tenants, Policy: policy, Realm: url + "/auth/token", Service: "berth-test",
+			Auth: users, Projects: tenants, Policy: policy, Realm: url + "/auth/token", Service: "berth-test", Limits: opts.Limits,
 		}),
 		Content: content.New(content.Config{
 			DB: e.DB, Clock: opts.Clock, LinkLife: uploads.LinkLife, TrashLife: 7 * 24 * time.Hour, ManifestCache: 16 << 20,
