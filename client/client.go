@@ -2,6 +2,7 @@ package client
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,8 +21,15 @@ const DefaultTimeout = time.Minute
 // personal token. An empty secret sends none, for logging in and signing up. Any answer that says that a call failed
 // becomes an [*Error]. Later options win, so [WithHTTPClient] brings another transport, without that conversion.
 //
-// Errors: a URL that cannot be parsed.
+// Errors: a URL that is none of a server.
 func New(server, secret string, opts ...ClientOption) (*ClientWithResponses, error) {
+	parsed, err := url.Parse(server)
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	if (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "" {
+		return nil, errors.New("client: the URL of a server begins with http:// or https:// and names a host")
+	}
 	transport := &checked{doer: &http.Client{Timeout: DefaultTimeout}, secret: secret}
 	return NewClientWithResponses(strings.TrimRight(server, "/")+basePath, append([]ClientOption{WithHTTPClient(transport)}, opts...)...)
 }
@@ -37,13 +45,15 @@ type Error struct {
 // Error implements error.
 func (e *Error) Error() string {
 	text := fmt.Sprintf("%s (%d)", e.Problem.Title, e.Problem.Status)
+	if e.Problem.Errors != nil && len(*e.Problem.Errors) > 0 {
+		fields := make([]string, len(*e.Problem.Errors))
+		for i, field := range *e.Problem.Errors {
+			fields[i] = field.Pointer + " " + field.Detail
+		}
+		return text + ": " + strings.Join(fields, "; ")
+	}
 	if e.Problem.Detail != nil {
 		text += ": " + *e.Problem.Detail
-	}
-	if e.Problem.Errors != nil {
-		for _, field := range *e.Problem.Errors {
-			text += fmt.Sprintf("; %s %s", field.Pointer, field.Detail)
-		}
 	}
 	return text
 }

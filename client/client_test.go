@@ -62,7 +62,7 @@ func TestFailuresAreErrors(t *testing.T) {
 		"problem": {
 			http.StatusUnprocessableEntity, "application/problem+json",
 			`{"type":"urn:berth:problem:invalid","title":"Invalid request","status":422,"detail":"See errors.","errors":[{"pointer":"/slug","detail":"is reserved"}]}`,
-			"invalid", "Invalid request (422): See errors.; /slug is reserved",
+			"invalid", "Invalid request (422): /slug is reserved",
 		},
 		"a proxy's page": {http.StatusBadGateway, "text/html", "<html>", "blank", "Bad Gateway (502)"},
 		"nothing":        {http.StatusServiceUnavailable, "", "", "blank", "Service Unavailable (503)"},
@@ -77,6 +77,15 @@ func TestFailuresAreErrors(t *testing.T) {
 		}
 		if failed.Kind() != tt.kind || !strings.HasSuffix(failed.Error(), tt.text) || failed.Problem.Status != tt.status || failed.Header.Get("Retry-After") != "7" {
 			t.Errorf("%s: %q, %q", name, failed.Kind(), failed.Error())
+		}
+	}
+}
+
+func TestRefusesWhatIsNoServer(t *testing.T) {
+	t.Parallel()
+	for _, server := range []string{"", "registry.example.dev", "registry.example.dev:5000", "ftp://registry.example.dev", "https://", "http://[::1"} {
+		if _, err := client.New(server, ""); err == nil {
+			t.Errorf("%q is taken for a server", server)
 		}
 	}
 }

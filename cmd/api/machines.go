@@ -31,7 +31,7 @@ type robotCreateCommand struct {
 	machineFlags `embed:""`
 
 	Project    string   `arg:"" help:"Name or ID of the project."`
-	Actions    []string `default:"pull,push" placeholder:"LIST" help:"What it may do: pull, push or both."`
+	Actions    []string `enum:"pull,push" default:"pull,push" placeholder:"LIST" help:"What it may do: pull, push or both."`
 	Repository []string `placeholder:"PATTERN" help:"Only repositories whose path below the project matches, such as app/**. May be repeated."`
 	Tag        []string `placeholder:"PATTERN" help:"Push only tags that match, such as v*. May be repeated."`
 }
@@ -53,7 +53,11 @@ func (c *robotCreateCommand) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	return c.print(p.stdout, answer.JSON201, func(w io.Writer) { _, _ = fmt.Fprintln(w, answer.JSON201.Secret) })
+	created, err := got(answer.JSON201, answer.HTTPResponse)
+	if err != nil {
+		return err
+	}
+	return c.print(p.stdout, created, func(w io.Writer) { _, _ = fmt.Fprintln(w, created.Secret) })
 }
 
 type runnerCreateCommand struct {
@@ -88,7 +92,7 @@ func (c *runnerCreateCommand) create(p *process, api *client.ClientWithResponses
 		if err != nil {
 			return nil, err
 		}
-		return answer.JSON201, nil
+		return got(answer.JSON201, answer.HTTPResponse)
 	}
 	if len(c.Repository) > 0 {
 		return nil, usageError{errors.New("--repository: a runner of the server is granted repositories by their projects")}
@@ -98,7 +102,7 @@ func (c *runnerCreateCommand) create(p *process, api *client.ClientWithResponses
 	if err != nil {
 		return nil, err
 	}
-	return answer.JSON201, nil
+	return got(answer.JSON201, answer.HTTPResponse)
 }
 
 func listed(values []string) *[]string {

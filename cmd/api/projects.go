@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net/http"
 
 	"github.com/berthregistry/berth/client"
 )
@@ -55,13 +56,21 @@ func (c *projectListCommand) page(p *process, api *client.ClientWithResponses, c
 		if err != nil {
 			return nil, nil, err
 		}
-		return answer.JSON200.Items, client.NextCursor(answer.HTTPResponse), nil
+		return listedIn(answer.JSON200, answer.HTTPResponse)
 	}
 	answer, err := api.ListProjectsWithResponse(p.ctx, &client.ListProjectsParams{Cursor: cursor, State: state, Prefix: prefix})
 	if err != nil {
 		return nil, nil, err
 	}
-	return answer.JSON200.Items, client.NextCursor(answer.HTTPResponse), nil
+	return listedIn(answer.JSON200, answer.HTTPResponse)
+}
+
+func listedIn(list *client.ProjectList, answer *http.Response) ([]client.Project, *string, error) {
+	page, err := got(list, answer)
+	if err != nil {
+		return nil, nil, err
+	}
+	return page.Items, client.NextCursor(answer), nil
 }
 
 type projectCreateCommand struct {
@@ -86,8 +95,12 @@ func (c *projectCreateCommand) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	return c.print(p.stdout, answer.JSON201, func(w io.Writer) {
-		_, _ = fmt.Fprintf(w, "created project %s, ID %s\n", c.Name, answer.JSON201.ID)
+	project, err := got(answer.JSON201, answer.HTTPResponse)
+	if err != nil {
+		return err
+	}
+	return c.print(p.stdout, project, func(w io.Writer) {
+		_, _ = fmt.Fprintf(w, "created project %s, ID %s\n", c.Name, project.ID)
 	})
 }
 
@@ -113,9 +126,13 @@ func (c *projectClaimCommand) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	return c.print(p.stdout, answer.JSON200, func(w io.Writer) {
-		_, _ = fmt.Fprintf(w, "claimed project %s, ID %s\n", orDash(answer.JSON200.Project.Slug), answer.JSON200.Project.ID)
-		for _, pushed := range answer.JSON200.Pushed {
+	claimed, err := got(answer.JSON200, answer.HTTPResponse)
+	if err != nil {
+		return err
+	}
+	return c.print(p.stdout, claimed, func(w io.Writer) {
+		_, _ = fmt.Fprintf(w, "claimed project %s, ID %s\n", orDash(claimed.Project.Slug), claimed.Project.ID)
+		for _, pushed := range claimed.Pushed {
 			_, _ = fmt.Fprintf(w, "before:\t%s\t%d tags\t%d manifests\t%d bytes\n", orDash(&pushed.Path), pushed.Tags, pushed.Manifests, pushed.Bytes)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"text/tabwriter"
 
 	"github.com/google/uuid"
@@ -44,6 +45,16 @@ func (f remoteFlags) print(to io.Writer, value any, table func(io.Writer)) error
 	columns := tabwriter.NewWriter(to, 0, 8, 2, ' ', 0)
 	table(columns)
 	return columns.Flush()
+}
+
+// got is the value of an answer, which is missing in what is no answer of the product API, such as the page of another
+// server at this URL.
+func got[T any](value *T, answer *http.Response) (*T, error) {
+	if value == nil {
+		return nil, fmt.Errorf("BERTH_SERVER: this is not the product API of Berth: it answers %s, %s",
+			answer.Status, answer.Header.Get("Content-Type"))
+	}
+	return value, nil
 }
 
 // newKey makes a creation safe to repeat: the transport may send a request again whose connection broke.

@@ -5,6 +5,7 @@ import (
 	"net/url"
 
 	"github.com/berthregistry/berth/internal/api/apigen"
+	"github.com/berthregistry/berth/internal/api/problem"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/rbac"
@@ -19,6 +20,9 @@ func (a *API) ListUsers(ctx context.Context, request apigen.ListUsersRequestObje
 	prefix, query := valueOf(request.Params.Prefix), url.Values{}
 	if prefix != "" {
 		query.Set("prefix", prefix)
+	}
+	if !isText(prefix) {
+		return nil, invalidFields(problem.Field{Pointer: "?prefix", Detail: "is not text"})
 	}
 	users, err := a.auth.Users(ctx, auth.UserFilter{Email: prefix}, p.request())
 	if err != nil {
@@ -64,7 +68,7 @@ func (a *API) UpdateUser(ctx context.Context, request apigen.UpdateUserRequestOb
 		return nil, err
 	}
 	body := request.Body
-	change := auth.UserChange{Name: body.Name, Admin: body.Admin, Locked: body.Locked, Password: body.Password}
+	change := auth.UserChange{Name: body.Name, Admin: body.Admin, Locked: body.Locked, Password: body.Password, By: callOf(ctx).user().ID}
 	user, err := a.auth.ChangeUser(ctx, callOf(ctx).guard.Require, request.User, change, version)
 	if err != nil {
 		return nil, err
@@ -91,8 +95,12 @@ func (a *API) ListInvites(ctx context.Context, request apigen.ListInvitesRequest
 // CreateInvite implements the operation createInvite.
 func (a *API) CreateInvite(ctx context.Context, request apigen.CreateInviteRequestObject) (apigen.CreateInviteResponseObject, error) {
 	one := callOf(ctx)
+	expires, err := expiry(request.Body.ExpiresAt)
+	if err != nil {
+		return nil, err
+	}
 	secret, invite, err := a.auth.CreateInvite(ctx, one.guard.Require, auth.NewInvite{
-		Email: valueOf(request.Body.Email), ExpiresAt: valueOf(request.Body.ExpiresAt), CreatedBy: one.user().String(),
+		Email: valueOf(request.Body.Email), ExpiresAt: expires, CreatedBy: one.user().String(),
 	})
 	if err != nil {
 		return nil, err

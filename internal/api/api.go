@@ -21,6 +21,7 @@ import (
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
@@ -33,7 +34,7 @@ const (
 	ClaimAdmin = "admin"
 )
 
-// Config is what an API works with. All fields are required but Logger and Clock.
+// Config is what an API works with. All fields are required but Limits, Logger and Clock.
 type Config struct {
 	Auth     *auth.Service
 	Projects *projects.Service
@@ -41,6 +42,8 @@ type Config struct {
 	Database *database.DB
 	// ClaimMode says who claims projects: any user for themselves (ClaimOpen), or only admins (ClaimAdmin).
 	ClaimMode string
+	// Limits says how often callers may ask. Nil: as often as they like.
+	Limits *ratelimit.Limiter
 	// Logger takes what nobody is told. Nil: slog.Default.
 	Logger *slog.Logger
 	// Clock tells the time. Nil: time.Now.
@@ -53,6 +56,7 @@ type API struct {
 	projects   *projects.Service
 	policy     *rbac.Enforcer
 	claimMode  string
+	limits     *ratelimit.Limiter
 	logger     *slog.Logger
 	now        func() time.Time
 	operations operations
@@ -75,7 +79,7 @@ func New(cfg Config) (*API, error) {
 	}
 	return &API{
 		auth: cfg.Auth, projects: cfg.Projects, policy: cfg.Policy, claimMode: cfg.ClaimMode, logger: cfg.Logger, now: cfg.Clock,
-		operations: operations, answers: &answers{db: cfg.Database, now: cfg.Clock},
+		limits: cfg.Limits, operations: operations, answers: &answers{db: cfg.Database, now: cfg.Clock},
 	}, nil
 }
 
@@ -85,12 +89,21 @@ func (a *API) Mount(r gin.IRouter) {
 	group := r.Group(Prefix, a.enter, a.authenticate, a.authorize, a.validate, a.idempotent)
 	handlers := apigen.NewStrictHandlerWithOptions(a, nil, apigen.StrictGinServerOptions{
 		RequestErrorHandlerFunc:  unreadable,
-		HandlerErrorFunc:         refuse,
+		HandlerErrorFunc:         a.fail,
 		ResponseErrorHandlerFunc: refuse,
 	})
 	apigen.RegisterHandlersWithOptions(group, handlers, apigen.GinServerOptions{
 		ErrorHandler: func(c *gin.Context, err error, _ int) { unreadable(c, err) },
 	})
+}
+
+// fail ends a request whose handler returned err. If the project was not what this replica remembered, it looks again
+// for the next one.
+func (a *API) fail(c *gin.Context, err error) {
+	if errors.Is(err, projects.ErrChanged) || errors.Is(err, projects.ErrRole) {
+		a.projects.Forget(callOf(c.Request.Context()).project.ID)
+	}
+	refuse(c, err)
 }
 
 // refuse ends a request with the problem that err is.

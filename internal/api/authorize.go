@@ -50,6 +50,20 @@ func (a *API) decide(ctx context.Context, one *call, segment string) error {
 	if one.op.rule == ruleAdmin {
 		return nil
 	}
+	refused := a.judge(one)
+	if refused == nil {
+		return nil
+	}
+	changed, err := a.projects.Renew(ctx, one.project, one.user().ID, one.question.Role)
+	if err != nil {
+		return err //nolint:wrapcheck // says what it did
+	}
+	if !changed {
+		return refused
+	}
+	if err := a.findProject(ctx, one, segment); err != nil {
+		return err
+	}
 	return a.judge(one)
 }
 

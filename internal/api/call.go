@@ -11,6 +11,7 @@ import (
 	"github.com/berthregistry/berth/internal/api/problem"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/telemetry/reqlog"
 )
@@ -36,7 +37,8 @@ type callKey struct{}
 func begin(c *gin.Context, op *operation, body []byte) {
 	reqlog.Set(c.Request.Context(), reqlog.Route, op.id)
 	one := &call{op: op, body: body, remoteIP: c.ClientIP(), userAgent: c.Request.UserAgent(), guard: noGuard{}}
-	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), callKey{}, one))
+	ctx := ratelimit.WithAddress(c.Request.Context(), one.remoteIP)
+	c.Request = c.Request.WithContext(context.WithValue(ctx, callKey{}, one))
 }
 
 // callOf returns the call that a handler answers. Only requests that passed enter have one.
@@ -51,22 +53,24 @@ func callOf(ctx context.Context) *call {
 // user is the caller, who is one where the rule is not open.
 func (c *call) user() auth.Principal { return c.credential.Principal }
 
-// unescapeParams unescapes path parameters: the router keeps paths as they were sent.
+// unescapeParams unescapes path parameters: the router keeps paths as they were sent. What no database takes for text
+// becomes what no name has.
 func unescapeParams(params gin.Params) error {
 	for i := range params {
 		text, err := url.PathUnescape(params[i].Value)
 		if err != nil {
 			return problem.BadRequest.With("The path is escaped wrongly.").WithCause(err)
 		}
-		params[i].Value = text
+		params[i].Value = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 	}
 	return nil
 }
 
-// authenticate finds out who calls. Without a valid credential only open operations go on.
+// authenticate finds out who calls, and counts the call for them. Without a valid credential only open operations go on.
 func (a *API) authenticate(c *gin.Context) {
 	one := callOf(c.Request.Context())
 	if one.op.rule == ruleOpen {
+		a.limit(c, nil)
 		return
 	}
 	secret, err := bearer(c.Request.Header["Authorization"])
@@ -76,25 +80,37 @@ func (a *API) authenticate(c *gin.Context) {
 	}
 	credential, err := a.auth.VerifyAPI(c.Request.Context(), secret)
 	if err != nil {
-		refuse(c, unauthenticated(err))
+		a.limit(c, a.unauthenticated(c.Request.Context(), secret, err))
 		return
 	}
 	one.credential, one.secret = credential, secret
 	reqlog.Set(c.Request.Context(), reqlog.Principal, credential.Principal.String())
 	if !mayCall(credential) {
-		refuse(c, problem.Forbidden.With("The product API takes sessions, and personal tokens without grants."))
+		a.limit(c, notForThis)
+		return
 	}
+	a.limit(c, nil)
 }
 
 // challenge is what WWW-Authenticate says to who is not signed in.
 const challenge = `Bearer realm="berth"`
 
-var notSignedIn = problem.Unauthenticated.WithHeader("WWW-Authenticate", challenge)
+var (
+	notSignedIn = problem.Unauthenticated.WithHeader("WWW-Authenticate", challenge)
+	notForThis  = problem.Forbidden.With("The product API takes sessions, and personal tokens without grants.")
+)
 
-func unauthenticated(err error) error {
+// unauthenticated answers a credential that was not accepted. A valid bearer token of the registry is one for something
+// else, whatever it was issued for.
+func (a *API) unauthenticated(ctx context.Context, secret string, err error) error {
 	answer := problemOf(err)
 	if answer.Status != http.StatusUnauthorized {
 		return answer
+	}
+	if strings.Count(secret, ".") == 2 {
+		if _, jwtErr := a.auth.VerifyJWT(ctx, secret); jwtErr == nil {
+			return notForThis
+		}
 	}
 	return notSignedIn.With("The credential is not valid, or not any more.").WithCause(err)
 }

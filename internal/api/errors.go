@@ -9,6 +9,7 @@ import (
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/ratelimit"
 )
 
 // known are the errors of the domain that have an answer of their own, the more special ones first.
@@ -19,6 +20,7 @@ var known = []struct {
 	{auth.ErrInvalidCredential, notSignedIn.With("The credential is not valid, or not any more.")},
 	{auth.ErrRevoked, notSignedIn.With("The credential is not valid any more.")},
 	{auth.ErrNotAdmin, noAdmin},
+	{auth.ErrBusy, problem.Unavailable.With("Too many log-ins at once; try again.")},
 	{projects.ErrRole, problem.Forbidden.With("Your role in the project does not allow this any more.")},
 	{projects.ErrClaimed, problem.AlreadyClaimed.With("Somebody else has claimed the project.")},
 	{projects.ErrChanged, problem.Conflict.With("The project has changed in the meantime, try again.")},
@@ -54,6 +56,9 @@ func problemOf(err error) *problem.Error {
 	if input, ok := errors.AsType[*projects.InputError](err); ok {
 		return invalidInput(input.Field, input.Reason).WithCause(err)
 	}
+	if limited, ok := errors.AsType[*ratelimit.Error](err); ok {
+		return tooMany(limited)
+	}
 	for _, k := range known {
 		if errors.Is(err, k.err) {
 			return k.answer.WithCause(err)
@@ -65,6 +70,12 @@ func problemOf(err error) *problem.Error {
 // fieldPath turns the domain's way to name a field (grants.tags[2]) into a JSON pointer.
 var fieldPath = strings.NewReplacer(".", "/", "[", "/", "]", "")
 
+// afterField is how the domain names what a list goes on after: what a cursor holds.
+const afterField = "after"
+
 func invalidInput(field, reason string) *problem.Error {
+	if field == afterField {
+		return badCursor
+	}
 	return invalidFields(problem.Field{Pointer: "/" + fieldPath.Replace(field), Detail: reason})
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"regexp"
 	"strconv"
 
 	"github.com/berthregistry/berth/internal/api/problem"
@@ -18,13 +19,18 @@ func ifMatch(header *string) (int64, error) {
 	if header == nil || *header == "*" {
 		return 0, nil
 	}
-	text, err := strconv.Unquote(*header)
-	if err != nil {
-		return 0, problem.VersionMismatch.With("If-Match is not the entity tag of this.").WithCause(err)
+	match := entityTag.FindStringSubmatch(*header)
+	if match == nil {
+		return 0, otherVersion
 	}
-	version, err := strconv.ParseInt(text, 10, 64)
+	version, err := strconv.ParseInt(match[1], 10, 64)
 	if err != nil || version < 1 {
-		return 0, problem.VersionMismatch.With("If-Match is not the entity tag of this.").WithCause(err)
+		return 0, otherVersion
 	}
 	return version, nil
 }
+
+// entityTag is a strong entity tag of ours.
+var entityTag = regexp.MustCompile(`^"([0-9]+)"$`)
+
+var otherVersion = problem.VersionMismatch.With("If-Match is not the entity tag of this.")

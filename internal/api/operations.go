@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"sync"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/routers"
@@ -112,8 +113,8 @@ func newOperation(
 	return op, nil
 }
 
-// defineFormats makes the validation check formats that kin-openapi leaves to its users.
-func defineFormats() {
+// defineFormats makes the validation check formats that kin-openapi leaves to its users. They are global to the process.
+var defineFormats = sync.OnceFunc(func() {
 	openapi3.DefineStringFormatValidator("uuid", openapi3.NewCallbackValidator(func(text string) error {
 		if len(text) != 36 {
 			return fmt.Errorf("is not a UUID")
@@ -121,4 +122,4 @@ func defineFormats() {
 		_, err := uuid.Parse(text)
 		return err
 	}))
-}
+})

@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"net/url"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/berthregistry/berth/internal/api/problem"
 	"github.com/berthregistry/berth/internal/database"
@@ -28,12 +30,17 @@ func pageOf(limit *int, cursor *string) (page, error) {
 		return p, nil
 	}
 	after, err := base64.RawURLEncoding.DecodeString(*cursor)
-	if err != nil || len(after) == 0 {
-		return page{}, invalidFields(problem.Field{Pointer: "?cursor", Detail: "is not from a Link of this list"}).WithCause(err)
+	if err != nil || len(after) == 0 || !isText(string(after)) {
+		return page{}, badCursor.WithCause(err)
 	}
 	p.after = string(after)
 	return p, nil
 }
+
+var badCursor = invalidFields(problem.Field{Pointer: "?cursor", Detail: "is not from a Link of this list"})
+
+// isText tells whether every database takes a parameter of a query for text.
+func isText(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
 
 // request is what the domain is asked for: one item more tells whether there is a next page.
 func (p page) request() database.Page { return database.Page{After: p.after, Limit: p.limit + 1} }

@@ -10,6 +10,7 @@ import (
 	"github.com/berthregistry/berth/internal/api/apigen"
 	"github.com/berthregistry/berth/internal/api/problem"
 	"github.com/berthregistry/berth/internal/auth"
+	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/rbac"
 )
@@ -132,7 +133,7 @@ func (a *API) ClaimProject(ctx context.Context, request apigen.ClaimProjectReque
 	if err != nil {
 		return nil, err
 	}
-	claimed, err := a.projects.Claim(ctx, one.guard, projects.ClaimRequest{
+	claimed, err := a.projects.Claim(ctx, a.claimGuard(one, request.Body.Owner), projects.ClaimRequest{
 		ProjectID: one.project.ID, Owner: owner, DiscardContent: valueOf(request.Body.DiscardContent),
 	})
 	if err != nil {
@@ -148,6 +149,17 @@ func (a *API) ClaimProject(ctx context.Context, request apigen.ClaimProjectReque
 			return apigen.PushedRepository{Path: p.Path, Tags: p.Tags, Manifests: p.Manifests, Bytes: p.Bytes}
 		}),
 	}, nil
+}
+
+// claimGuard repeats, besides the call's decision, that the caller is an admin where claimer relied on that.
+func (a *API) claimGuard(one *call, owner *string) projects.Guard {
+	if owner == nil && a.claimMode != ClaimAdmin {
+		return one.guard
+	}
+	return projects.GuardFunc(func(b *database.Batch) {
+		one.guard.Require(b)
+		auth.RequireAdmin(b, one.user().ID)
+	})
 }
 
 // claimer is who becomes the owner: the caller, or whom an admin names.

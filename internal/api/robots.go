@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"errors"
+	"strings"
 
 	"github.com/berthregistry/berth/internal/api/apigen"
 	"github.com/berthregistry/berth/internal/auth"
@@ -27,8 +29,12 @@ func (a *API) ListRobots(ctx context.Context, request apigen.ListRobotsRequestOb
 // CreateRobot implements the operation createRobot.
 func (a *API) CreateRobot(ctx context.Context, request apigen.CreateRobotRequestObject) (apigen.CreateRobotResponseObject, error) {
 	one, body := callOf(ctx), request.Body
+	expires, err := expiry(body.ExpiresAt)
+	if err != nil {
+		return nil, err
+	}
 	secret, robot, err := a.auth.CreateRobot(ctx, auth.NewRobot{
-		ProjectID: one.project.ID, Name: body.Name, ExpiresAt: valueOf(body.ExpiresAt), CreatedBy: one.user().String(),
+		ProjectID: one.project.ID, Name: body.Name, ExpiresAt: expires, CreatedBy: one.user().String(),
 		Guard: one.guard.Require,
 		Grants: &auth.Grants{
 			Actions:      each(body.Actions, func(a apigen.RobotCreateActions) rbac.Action { return rbac.Action(a) }),
@@ -36,6 +42,9 @@ func (a *API) CreateRobot(ctx context.Context, request apigen.CreateRobotRequest
 			Tags:         valueOf(body.Tags),
 		},
 	})
+	if input, ok := errors.AsType[*auth.InputError](err); ok { // the grants of a robot are fields of its own
+		return nil, invalidInput(strings.TrimPrefix(input.Field, "grants."), input.Reason).WithCause(err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +58,7 @@ func (a *API) CreateRobot(ctx context.Context, request apigen.CreateRobotRequest
 
 // GetRobot implements the operation getRobot.
 func (a *API) GetRobot(ctx context.Context, request apigen.GetRobotRequestObject) (apigen.GetRobotResponseObject, error) {
-	robot, err := a.auth.Token(ctx, robotOwner(callOf(ctx)), request.Robot)
+	robot, err := a.live(ctx, robotOwner(callOf(ctx)), request.Robot)
 	if err != nil {
 		return nil, err
 	}

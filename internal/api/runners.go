@@ -8,6 +8,7 @@ import (
 
 	"github.com/berthregistry/berth/internal/api/apigen"
 	"github.com/berthregistry/berth/internal/auth"
+	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/projects"
 )
 
@@ -51,20 +52,29 @@ func (a *API) ListRunners(ctx context.Context, request apigen.ListRunnersRequest
 // CreateRunner implements the operation createRunner.
 func (a *API) CreateRunner(ctx context.Context, request apigen.CreateRunnerRequestObject) (apigen.CreateRunnerResponseObject, error) {
 	one, body := callOf(ctx), request.Body
+	expires, err := expiry(body.ExpiresAt)
+	if err != nil {
+		return nil, err
+	}
+	if err := projects.ValidGrant(valueOf(body.Repositories)); err != nil { // before there is a runner
+		return nil, err //nolint:wrapcheck // says what is wrong
+	}
 	secret, token, err := a.auth.CreateRunner(ctx, auth.NewRunner{
-		ProjectID: one.project.ID, Name: body.Name, ExpiresAt: valueOf(body.ExpiresAt), CreatedBy: one.user().String(),
+		ProjectID: one.project.ID, Name: body.Name, ExpiresAt: expires, CreatedBy: one.user().String(),
 		Guard: one.guard.Require,
+		Also: func(b *database.Batch, id uuid.UUID) {
+			a.projects.FirstGrant(b, one.project.ID, id, valueOf(body.Repositories), one.user().String())
+		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	// Without its grant the runner may pull nothing: should the second step fail, it can be granted or removed.
-	granted, err := a.projects.GrantRunner(ctx, one.guard, one.project.ID, token.ID, valueOf(body.Repositories), one.user().String())
-	if err != nil {
-		return nil, errors.Join(err, a.auth.Revoke(context.WithoutCancel(ctx), nil, runnerOwner(one), token.ID))
-	}
+	runner := runnerOf(projects.RunnerGrant{
+		TokenID: token.ID, Name: token.Name, Hint: token.Hint, Own: true, Repositories: valueOf(body.Repositories),
+		CreatedBy: token.CreatedBy, CreatedAt: token.CreatedAt, ExpiresAt: token.ExpiresAt,
+	})
 	return apigen.CreateRunner201JSONResponse{
-		Body:    apigen.CreatedRunner{Secret: secret, Runner: runnerOf(granted)},
+		Body:    apigen.CreatedRunner{Secret: secret, Runner: runner},
 		Headers: apigen.CreateRunner201ResponseHeaders{Location: optional(runnerPath(one.project.ID, token.ID))},
 	}, nil
 }
@@ -126,8 +136,12 @@ func (a *API) ListServerRunners(ctx context.Context, request apigen.ListServerRu
 // CreateServerRunner implements the operation createServerRunner.
 func (a *API) CreateServerRunner(ctx context.Context, request apigen.CreateServerRunnerRequestObject) (apigen.CreateServerRunnerResponseObject, error) {
 	one := callOf(ctx)
+	expires, err := expiry(request.Body.ExpiresAt)
+	if err != nil {
+		return nil, err
+	}
 	secret, runner, err := a.auth.CreateRunner(ctx, auth.NewRunner{
-		Name: request.Body.Name, ExpiresAt: valueOf(request.Body.ExpiresAt), CreatedBy: one.user().String(), Guard: one.guard.Require,
+		Name: request.Body.Name, ExpiresAt: expires, CreatedBy: one.user().String(), Guard: one.guard.Require,
 	})
 	if err != nil {
 		return nil, err

@@ -35,14 +35,14 @@ func (a *API) identify(ctx context.Context, login apigen.LoginRequest) (auth.Use
 	case login.Token != nil && login.Email == nil && login.Password == nil:
 		return a.identifyToken(ctx, *login.Token)
 	case login.Token == nil && login.Email != nil && login.Password != nil:
-		user, err := a.auth.VerifyPassword(ctx, *login.Email, *login.Password)
+		user, err := a.verifyPassword(ctx, *login.Email, *login.Password)
 		return user, uuid.Nil, err
 	}
 	return auth.User{}, uuid.Nil, invalidFields(problem.Field{Pointer: "/", Detail: "needs an e-mail address and a password, or a token"})
 }
 
 func (a *API) identifyToken(ctx context.Context, secret string) (auth.User, uuid.UUID, error) {
-	credential, err := a.auth.VerifySecret(ctx, secret)
+	credential, err := a.verifyToken(ctx, secret)
 	if err != nil {
 		return auth.User{}, uuid.Nil, err
 	}
@@ -66,7 +66,7 @@ func (a *API) Logout(ctx context.Context, _ apigen.LogoutRequestObject) (apigen.
 	if one.credential.SessionID == uuid.Nil {
 		return apigen.Logout204Response{}, nil
 	}
-	return apigen.Logout204Response{}, a.auth.EndSession(ctx, one.user().ID, one.credential.SessionID)
+	return apigen.Logout204Response{}, a.auth.EndSession(ctx, one.guard.Require, one.user().ID, one.credential.SessionID)
 }
 
 // SignUp implements the operation signUp.
@@ -95,7 +95,7 @@ func (a *API) UpdateMe(ctx context.Context, request apigen.UpdateMeRequestObject
 		return nil, err
 	}
 	one := callOf(ctx)
-	user, err := a.auth.ChangeUser(ctx, one.guard.Require, one.user().ID, auth.UserChange{Name: request.Body.Name}, version)
+	user, err := a.auth.ChangeUser(ctx, one.guard.Require, one.user().ID, auth.UserChange{Name: request.Body.Name, By: one.user().ID}, version)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,9 @@ func (a *API) UpdateMe(ctx context.Context, request apigen.UpdateMeRequestObject
 // ChangePassword implements the operation changePassword.
 func (a *API) ChangePassword(ctx context.Context, request apigen.ChangePasswordRequestObject) (apigen.ChangePasswordResponseObject, error) {
 	one := callOf(ctx)
-	err := a.auth.ChangePassword(ctx, one.user().ID, request.Body.CurrentPassword, request.Body.NewPassword, one.credential.SessionID)
+	err := a.guess(ctx, one.user().Name, func() error {
+		return a.auth.ChangePassword(ctx, one.guard.Require, one.user().ID, request.Body.CurrentPassword, request.Body.NewPassword, one.credential.SessionID)
+	})
 	if errors.Is(err, auth.ErrInvalidCredential) {
 		return nil, invalidFields(problem.Field{Pointer: "/current_password", Detail: "is not the current password"}).WithCause(err)
 	}
@@ -132,5 +134,6 @@ func (a *API) ListSessions(ctx context.Context, request apigen.ListSessionsReque
 
 // EndSession implements the operation endSession.
 func (a *API) EndSession(ctx context.Context, request apigen.EndSessionRequestObject) (apigen.EndSessionResponseObject, error) {
-	return apigen.EndSession204Response{}, a.auth.EndSession(ctx, callOf(ctx).user().ID, request.Session)
+	one := callOf(ctx)
+	return apigen.EndSession204Response{}, a.auth.EndSession(ctx, one.guard.Require, one.user().ID, request.Session)
 }

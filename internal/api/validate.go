@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"errors"
 	"regexp"
 	"strings"
@@ -29,8 +30,11 @@ func (a *API) validate(c *gin.Context) {
 			SkipSettingDefaults: true,
 		},
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		refuse(c, invalid(err))
+	case len(one.body) > 0 && !json.Valid(one.body): // the validation looks at the first value only
+		refuse(c, problem.BadRequest.With("The body is more than one JSON value."))
 	}
 }
 

@@ -28,6 +28,8 @@ var (
 	ErrVersion = errors.New("changed in the meantime")
 	// ErrLastAdmin: nobody could administrate the server any more.
 	ErrLastAdmin = errors.New("the last administrator")
+	// ErrBusy: too much is asked of the server at this moment; the same may succeed in some seconds.
+	ErrBusy = errors.New("busy")
 	// ErrNotAdmin: the caller is no administrator, or no longer.
 	ErrNotAdmin = errors.New("not an administrator")
 	// ErrSignUpClosed: nobody can sign up on this server.

@@ -64,6 +64,15 @@ func (g *Grants) check(kind string) error {
 	if err := g.checkActions(kind); err != nil {
 		return err
 	}
+	for field, given := range map[string]bool{
+		"grants.projects":     g.Projects != nil && len(g.Projects) == 0,
+		"grants.repositories": g.Repositories != nil && len(g.Repositories) == 0,
+		"grants.tags":         g.Tags != nil && len(g.Tags) == 0,
+	} {
+		if given { // it would mean all
+			return invalid(field, "name at least one, or leave it out")
+		}
+	}
 	if kind != TokenPersonal && len(g.Projects) > 0 {
 		return invalid("grants.projects", "only a personal token names projects")
 	}
@@ -119,7 +128,7 @@ func checkPattern(pattern string) error {
 	case len(pattern) > maxPattern:
 		return fmt.Errorf("longer than %d characters", maxPattern)
 	case strings.ContainsFunc(pattern, func(r rune) bool { return !patternRune(r) }):
-		return errors.New("a pattern has letters, digits, and of other characters . _ - / * ? [ ] ^ !")
+		return errors.New("only letters, digits and . _ - / * ? [ ] ^ ! make a pattern")
 	case !doublestar.ValidatePattern(pattern):
 		return errors.New("not a pattern")
 	}
@@ -185,7 +194,7 @@ func parseGrants(kind, text string) (*Grants, error) {
 	if stored.Role != rbac.RoleNone {
 		return stored.ofRole(kind)
 	}
-	if err := stored.Grants.check(kind); err != nil {
+	if err := stored.check(kind); err != nil {
 		return nil, err
 	}
 	return &stored.Grants, nil

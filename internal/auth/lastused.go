@@ -83,12 +83,17 @@ func (l LastUses) Run(ctx context.Context) error {
 		case <-ticker.C:
 			_ = l.service.writeUses(ctx)
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastUseFlush)
-			defer cancel()
-			_ = l.service.writeUses(last)
+			l.service.writeLastUses(ctx)
 			return nil
 		}
 	}
+}
+
+// writeLastUses writes what was noted although ctx is done.
+func (s *Service) writeLastUses(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastUseFlush)
+	defer cancel()
+	_ = s.writeUses(ctx)
 }
 
 // writeUses writes what was noted in one exchange, none if there is nothing.

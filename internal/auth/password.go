@@ -6,6 +6,8 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"runtime"
+	"sync/atomic"
+	"time"
 	"unicode/utf8"
 )
 
@@ -19,9 +21,17 @@ const (
 
 // hasher hashes passwords, only so many at once: each takes its memory and a CPU, and anyone may ask for it.
 type hasher struct {
-	params argonParams
-	slots  chan struct{}
+	params  argonParams
+	slots   chan struct{}
+	waiting atomic.Int64
 }
+
+const (
+	// maxWaiting is how many may wait for each slot. More would only learn later that nobody has time for them.
+	maxWaiting = 16
+	// maxHashWait bounds their wait.
+	maxHashWait = 5 * time.Second
+)
 
 func newHasher(params argonParams, slots int) *hasher {
 	if slots <= 0 {
@@ -66,10 +76,19 @@ func (h *hasher) verify(ctx context.Context, password, phc string) (bool, error)
 	return subtle.ConstantTimeCompare(key, stored.key) == 1 && phc != "", nil
 }
 
+// compute takes its turn. Errors: ErrBusy, the context's.
 func (h *hasher) compute(ctx context.Context, stored passwordHash, password string) ([]byte, error) {
+	defer h.waiting.Add(-1)
+	if h.waiting.Add(1) > int64(cap(h.slots)*(maxWaiting+1)) {
+		return nil, fmt.Errorf("auth: %w: too many passwords to check", ErrBusy)
+	}
+	timer := time.NewTimer(maxHashWait)
+	defer timer.Stop()
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
+	case <-timer.C:
+		return nil, fmt.Errorf("auth: %w: too many passwords to check", ErrBusy)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("auth: wait to hash a password: %w", ctx.Err())
 	}

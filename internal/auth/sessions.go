@@ -165,15 +165,20 @@ func (s *Service) Sessions(ctx context.Context, userID uuid.UUID, page database.
 	return sessions, nil
 }
 
-var endSession = database.SQL(`
+var (
+	lockSession = database.SQL(`SELECT 1 FROM sessions WHERE id = $1 AND user_id = $2 {update}`)
+	endSession  = database.SQL(`
 	UPDATE sessions SET revoked_at = coalesce(revoked_at, $3) WHERE id = $1 AND user_id = $2
 	RETURNING secret_hash`)
+)
 
 // EndSession ends a session of a user, at once on this replica and within the cache's life on others. Errors: ErrNotFound,
-// also for another user's; the context's and the database's.
-func (s *Service) EndSession(ctx context.Context, userID, id uuid.UUID) error {
+// also for another user's; the guard's, the context's and the database's.
+func (s *Service) EndSession(ctx context.Context, guard func(*database.Batch), userID, id uuid.UUID) error {
 	var b database.Batch
 	var ended ended
+	b.Exec(lockSession, id, userID) // before the guard, which may share it
+	guarded(&b, guard)
 	b.Query(ended.session, endSession, id, userID, database.ToMicros(s.now()))
 	if err := s.db.Run(ctx, &b); err != nil {
 		return fmt.Errorf("auth: end session: %w", err)

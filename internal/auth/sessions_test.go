@@ -103,13 +103,13 @@ func TestASessionEnds(t *testing.T) {
 		other := f.replica()
 		other.valid("before, there", secret, true)
 		for name, id := range map[string]uuid.UUID{"another user's": session.ID, "unknown": newID()} {
-			if err := f.EndSession(t.Context(), eve.ID, id); !errors.Is(err, ErrNotFound) {
+			if err := f.EndSession(t.Context(), nil, eve.ID, id); !errors.Is(err, ErrNotFound) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
 		f.valid("still", secret, true)
-		f.must(f.EndSession(t.Context(), u.ID, session.ID))
-		f.must(f.EndSession(t.Context(), u.ID, session.ID)) // again
+		f.must(f.EndSession(t.Context(), nil, u.ID, session.ID))
+		f.must(f.EndSession(t.Context(), nil, u.ID, session.ID)) // again
 		f.valid("at once, here", secret, false)
 		if err := f.required(c.Require); !errors.Is(err, ErrRevoked) {
 			t.Errorf("a guarded write: %v", err)

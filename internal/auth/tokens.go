@@ -63,6 +63,8 @@ type NewRunner struct {
 	ExpiresAt time.Time             // zero: never
 	CreatedBy string                // the principal
 	Guard     func(*database.Batch) // what must hold in the same transaction; nil: nothing
+	// Also adds what else is to be done about the new runner in the same transaction; nil: nothing.
+	Also func(b *database.Batch, id uuid.UUID)
 }
 
 // CreateToken creates a personal token. The secret is returned only here. Errors: ErrInvalidInput, ErrNotFound for the
@@ -75,7 +77,7 @@ func (s *Service) CreateToken(ctx context.Context, t NewToken) (secret string, t
 		}
 		t.UserID = owner.ID
 	}
-	return s.insertToken(ctx, t.Guard, t.Grants, tokenRow{
+	return s.insertToken(ctx, t.Guard, nil, t.Grants, tokenRow{
 		Kind: TokenPersonal, UserID: nullUUID(t.UserID), Name: t.Name, ExpiresAt: optionalMicros(t.ExpiresAt),
 		CreatedBy: Principal{Kind: rbac.KindUser, ID: t.UserID}.String(),
 	}, t.Secret, personalPrefix)
@@ -88,7 +90,7 @@ func (s *Service) CreateRobot(ctx context.Context, r NewRobot) (secret string, t
 	if err != nil {
 		return "", Token{}, err
 	}
-	return s.insertToken(ctx, r.Guard, grants, tokenRow{
+	return s.insertToken(ctx, r.Guard, nil, grants, tokenRow{
 		Kind: TokenRobot, ProjectID: uuid.NullUUID{UUID: r.ProjectID, Valid: true}, Name: r.Name,
 		ExpiresAt: optionalMicros(r.ExpiresAt), CreatedBy: r.CreatedBy,
 	}, "", robotPrefix)
@@ -108,7 +110,7 @@ func (r NewRobot) granted() (*Grants, error) {
 // CreateRunner creates the key of a machine that only pulls, from where it has a grant. The secret is returned only here.
 // Errors: ErrInvalidInput, ErrNotFound for the project, the guard's, the context's and the database's.
 func (s *Service) CreateRunner(ctx context.Context, r NewRunner) (secret string, token Token, err error) {
-	return s.insertToken(ctx, r.Guard, nil, tokenRow{
+	return s.insertToken(ctx, r.Guard, r.Also, nil, tokenRow{
 		Kind: TokenRunner, ProjectID: nullUUID(r.ProjectID), Name: r.Name, ExpiresAt: optionalMicros(r.ExpiresAt),
 		CreatedBy: r.CreatedBy,
 	}, "", runnerPrefix)
@@ -119,7 +121,8 @@ var insertToken = database.SQL(`
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`)
 
 func (s *Service) insertToken(
-	ctx context.Context, guard func(*database.Batch), grants *Grants, row tokenRow, secret, prefix string,
+	ctx context.Context, guard func(*database.Batch), also func(*database.Batch, uuid.UUID), grants *Grants, row tokenRow,
+	secret, prefix string,
 ) (string, Token, error) {
 	if err := grants.check(row.Kind); err != nil {
 		return "", Token{}, err
@@ -136,6 +139,9 @@ func (s *Service) insertToken(
 	guarded(&b, guard)
 	b.Exec(insertToken, row.ID, row.Kind, row.UserID, row.ProjectID, row.Name, row.SecretHash, row.Hint, row.Grants,
 		row.CreatedBy, row.CreatedAt, row.ExpiresAt)
+	if also != nil {
+		also(&b, row.ID)
+	}
 	if err := s.db.Run(ctx, &b); err != nil {
 		return "", Token{}, translated("create token", err)
 	}

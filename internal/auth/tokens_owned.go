@@ -119,6 +119,9 @@ var (
 // context's and the database's.
 func (s *Service) Revoke(ctx context.Context, guard func(*database.Batch), owner Owner, id uuid.UUID) error {
 	var b database.Batch
+	if owner.user.Valid {
+		b.Exec(lockToken, id) // before the guard, which may share it: a token can end itself
+	}
 	guarded(&b, guard)
 	b.Require(ErrNotFound, lockOwnedToken, id, owner.kind, owner.user, owner.project)
 	return s.revoke(ctx, &b, id)

@@ -67,6 +67,8 @@ type UserChange struct {
 	Admin    *bool
 	Locked   *bool
 	Password *string // "": no more log-in by password
+
+	By uuid.UUID // the user who changes it, whose row the guard shares; Nil: nobody's
 }
 
 // demotes reports whether there could be one administrator less afterwards.
@@ -80,9 +82,12 @@ func (c UserChange) endsSessions() bool { return c.Locked != nil && *c.Locked ||
 var (
 	// lockAdmins makes changes that could take the last administrator away wait for each other, whomever they are about.
 	// Rows are locked in the order of their ids, so that none wait in a ring.
-	lockAdmins = database.SQL(`SELECT id FROM users WHERE admin OR id = $1 ORDER BY id {update}`)
+	lockAdmins = database.SQL(`SELECT id FROM users WHERE admin OR id = $1 OR id = $2 ORDER BY id {update}`)
 
-	lockUserRow    = database.SQL(`SELECT 1 FROM users WHERE id = $1 {update}`)
+	// lockUsers locks whom a change is about and who makes it, even if its guard only shares the latter: two changes
+	// that share a row could not both go on to change it.
+	lockUsers      = database.SQL(`SELECT id FROM users WHERE id = $1 OR id = $2 ORDER BY id {update}`)
+	userExists     = database.SQL(`SELECT 1 FROM users WHERE id = $1`)
 	requireVersion = database.SQL(`SELECT 1 FROM users WHERE id = $1 AND version = $2`)
 
 	// It reads what the ones before it in lockAdmins left.
@@ -129,10 +134,12 @@ func (s *Service) ChangeUser(
 		b.Exec(lockSessionsOfUser, id)
 	}
 	if change.demotes() {
-		b.Require(ErrNotFound, lockAdmins, id)
+		b.Exec(lockAdmins, id, change.By)
+	} else {
+		b.Exec(lockUsers, id, change.By)
 	}
 	guarded(&b, guard)
-	b.Require(ErrNotFound, lockUserRow, id)
+	b.Require(ErrNotFound, userExists, id)
 	if ifVersion != 0 {
 		b.Require(ErrVersion, requireVersion, id, ifVersion)
 	}
@@ -194,8 +201,10 @@ var replacePassword = database.SQL(`
 
 // ChangePassword replaces a user's own password and ends all sessions but the one to keep, which may be Nil. Errors:
 // ErrInvalidInput for the next one; ErrInvalidCredential if current is wrong, also for a user who has none, is locked or
-// does not exist; the context's and the database's.
-func (s *Service) ChangePassword(ctx context.Context, userID uuid.UUID, current, next string, keep uuid.UUID) error {
+// does not exist; the guard's, the context's and the database's.
+func (s *Service) ChangePassword(
+	ctx context.Context, guard func(*database.Batch), userID uuid.UUID, current, next string, keep uuid.UUID,
+) error {
 	if err := checkPassword(next); err != nil {
 		return err
 	}
@@ -210,6 +219,9 @@ func (s *Service) ChangePassword(ctx context.Context, userID uuid.UUID, current,
 	now := database.ToMicros(s.now())
 	var b database.Batch
 	var ended ended
+	b.Exec(lockSessionsOfUser, userID)
+	b.Exec(lockUsers, userID, uuid.Nil)
+	guarded(&b, guard)
 	b.Query(ended.session, endSessionsOfUser, userID, keep, now)
 	b.Require(ErrInvalidCredential, replacePassword, userID, stored, phc, now)
 	if err := s.db.Run(ctx, &b); err != nil {

@@ -204,7 +204,7 @@ func TestAPasswordIsChanged(t *testing.T) {
 			f.valid("before", s, true)
 		}
 		change := func(id uuid.UUID, current, next string) error {
-			return f.ChangePassword(t.Context(), id, current, next, session.ID)
+			return f.ChangePassword(t.Context(), nil, id, current, next, session.ID)
 		}
 		_, err := f.CreateUser(t.Context(), NewUser{Email: "none@example.dev"})
 		f.must(err)
@@ -250,7 +250,7 @@ func TestAPasswordIsChangedOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
-				err := f.ChangePassword(t.Context(), u.ID, goodPass, anotherGoodPwd, uuid.Nil)
+				err := f.ChangePassword(t.Context(), nil, u.ID, goodPass, anotherGoodPwd, uuid.Nil)
 				if err == nil {
 					changed.Add(1)
 				} else if !errors.Is(err, ErrInvalidCredential) {

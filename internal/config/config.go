@@ -28,6 +28,8 @@ type Config struct {
 	Quotas Quotas `embed:"" group:"Quotas"`
 	// Tokens is about the bearer tokens of the registry API.
 	Tokens Tokens `embed:"" group:"Tokens"`
+	// RateLimit bounds how often callers may ask.
+	RateLimit RateLimit `embed:"" group:"Rate limits"`
 	// Accounts is about users of the product API.
 	Accounts Accounts `embed:"" group:"Accounts"`
 	// Unclaimed is about projects that were pushed without an account.

@@ -54,6 +54,10 @@ func TestDefaults(t *testing.T) {
 		"email": "admin@localhost", "metrics": "127.0.0.1:9090", "manifest": 4 * config.MiB, "migrate": true,
 		"drain": 20 * time.Second, "drain delay": time.Duration(0),
 		"session ttl": 12 * time.Hour, "sign-up": "closed",
+		"rate limits": config.RateLimit{
+			Enabled: true, TokenRate: 1200, TokenBurst: 600, ReadRate: 12000, ReadBurst: 4000, WriteRate: 3000, WriteBurst: 1500,
+			APIRate: 1200, APIBurst: 300, LoginRate: 10, LoginBurst: 20, Replicas: 1, Keys: 200_000,
+		},
 	}
 	got := map[string]any{
 		"addr": c.HTTP.Addr, "public": c.HTTP.PublicURL, "database": c.Database.URL,
@@ -62,7 +66,7 @@ func TestDefaults(t *testing.T) {
 		"push": c.Unclaimed.Push, "slugs": c.Unclaimed.Slugs, "pull": c.Unclaimed.Pull, "unclaimed ttl": c.Unclaimed.TTL, "claim": c.Unclaimed.ClaimMode,
 		"email": c.Admin.Email, "metrics": c.Operation.MetricsAddr, "manifest": c.Registry.MaxManifestSize, "migrate": c.Operation.Migrate,
 		"drain": c.HTTP.DrainTimeout, "drain delay": c.HTTP.DrainDelay,
-		"session ttl": c.Accounts.SessionTTL, "sign-up": c.Accounts.SignUp,
+		"session ttl": c.Accounts.SessionTTL, "sign-up": c.Accounts.SignUp, "rate limits": c.RateLimit,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)

@@ -3,6 +3,7 @@ package config_test
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -55,7 +56,27 @@ func sizes(field func(*config.Config) *config.ByteSize, values ...config.ByteSiz
 
 func with(name string, set func(*config.Config)) badValue { return badValue{name, set} }
 
+func numbers(field func(*config.Config) *int, values ...int) []badValue {
+	var out []badValue
+	for _, value := range values {
+		out = append(out, badValue{strconv.Itoa(value), func(c *config.Config) { *field(c) = value }})
+	}
+	return out
+}
+
 var badValues = map[string][]badValue{
+	"BERTH_RATELIMIT_TOKEN_RATE":  numbers(func(c *config.Config) *int { return &c.RateLimit.TokenRate }, -1, 1_000_000_000),
+	"BERTH_RATELIMIT_TOKEN_BURST": numbers(func(c *config.Config) *int { return &c.RateLimit.TokenBurst }, 0, -1),
+	"BERTH_RATELIMIT_READ_RATE":   numbers(func(c *config.Config) *int { return &c.RateLimit.ReadRate }, -1),
+	"BERTH_RATELIMIT_READ_BURST":  numbers(func(c *config.Config) *int { return &c.RateLimit.ReadBurst }, 0),
+	"BERTH_RATELIMIT_WRITE_RATE":  numbers(func(c *config.Config) *int { return &c.RateLimit.WriteRate }, -1),
+	"BERTH_RATELIMIT_WRITE_BURST": numbers(func(c *config.Config) *int { return &c.RateLimit.WriteBurst }, 0),
+	"BERTH_RATELIMIT_API_RATE":    numbers(func(c *config.Config) *int { return &c.RateLimit.APIRate }, -1),
+	"BERTH_RATELIMIT_API_BURST":   numbers(func(c *config.Config) *int { return &c.RateLimit.APIBurst }, 0),
+	"BERTH_RATELIMIT_LOGIN_RATE":  numbers(func(c *config.Config) *int { return &c.RateLimit.LoginRate }, -1),
+	"BERTH_RATELIMIT_LOGIN_BURST": numbers(func(c *config.Config) *int { return &c.RateLimit.LoginBurst }, 0),
+	"BERTH_RATELIMIT_REPLICAS":    numbers(func(c *config.Config) *int { return &c.RateLimit.Replicas }, 0, -1, 1_000_000),
+	"BERTH_RATELIMIT_KEYS":        numbers(func(c *config.Config) *int { return &c.RateLimit.Keys }, 0, 999),
 	"BERTH_ADDR": texts(func(c *config.Config) *string { return &c.HTTP.Addr },
 		"", "5000", "localhost", "localhost:http", "localhost:65536", "a b:1", "http://localhost:5000", "[::1:5000"),
 	"BERTH_PUBLIC_URL": texts(func(c *config.Config) *string { return &c.HTTP.PublicURL },

@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/rbac"
@@ -35,13 +33,11 @@ func (h *Handler) headBlob(c *call) error {
 			return ocierr.BlobUnknown
 		}
 	}
+	if answered, err := c.preconditions(c.req.Digest); answered || err != nil {
+		return err
+	}
 	h.blobHeaders(c)
 	c.w.Header().Set("Accept-Ranges", "bytes")
-	if matchesETag(c.r.Header.Get("If-None-Match"), c.req.Digest) {
-		c.w.Header().Del("Content-Type")
-		c.w.WriteHeader(http.StatusNotModified)
-		return nil
-	}
 	c.w.Header().Set("Content-Length", strconv.FormatInt(blob.Size, 10))
 	c.w.WriteHeader(http.StatusOK)
 	return nil
@@ -52,6 +48,9 @@ func (h *Handler) getBlob(c *call) error {
 	blob, err := h.Content.Blob(c.ctx(), c.place(), c.req.Digest)
 	if err != nil {
 		return blobError(err)
+	}
+	if answered, err := c.preconditions(c.req.Digest); answered || err != nil {
+		return err
 	}
 	redirected, err := h.redirect(c, blob)
 	if err != nil || redirected {
@@ -65,7 +64,7 @@ func (h *Handler) blobHeaders(c *call) {
 	header := c.w.Header()
 	header.Set("Content-Type", blobContentType)
 	header.Set(headerContentDigest, c.req.Digest.String())
-	header.Set("ETag", `"`+c.req.Digest.String()+`"`)
+	header.Set("ETag", entityTag(c.req.Digest))
 }
 
 // redirect sends the client to the store where that is wanted and one object holds the whole blob.
@@ -91,9 +90,6 @@ func (h *Handler) redirect(c *call, blob content.Blob) (bool, error) {
 
 // deleteBlob hides a blob in the repository (end-10). While a manifest needs it, that is not allowed.
 func (h *Handler) deleteBlob(c *call) error {
-	if c.decision.Project.ID == uuid.Nil {
-		return ocierr.BlobUnknown
-	}
 	err := h.Content.DeleteBlob(c.ctx(), c.place(), c.req.Digest, c.decision.Guard)
 	if errors.Is(err, content.ErrInUse) {
 		return ocierr.Unsupported.With("a manifest of this repository needs the blob: delete the manifest first").

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berthregistry/berth/internal/oci/content"
@@ -39,6 +38,28 @@ func (h *Handler) getManifest(c *call) error {
 	if withContent {
 		h.Content.Pulled(m)
 	}
+	if answered, err := c.preconditions(m.Digest); answered || err != nil {
+		return err
+	}
+	if !withContent || m.Content != nil {
+		writeManifest(c, m)
+		return nil
+	}
+	return h.writeLargeManifest(c, m)
+}
+
+// writeLargeManifest reads the bytes of a manifest once there is room for them, until the client has taken them. They
+// may be in the cache, but nobody can tell for how long.
+func (h *Handler) writeLargeManifest(c *call, m content.Manifest) error {
+	hold := h.hold(c)
+	defer hold.Release()
+	err := hold.Grow(c.ctx(), m.Size)
+	if err != nil {
+		return err
+	}
+	if m.Content, err = h.Content.LargeManifest(c.ctx(), m); err != nil {
+		return manifestError(err)
+	}
 	writeManifest(c, m)
 	return nil
 }
@@ -46,28 +67,13 @@ func (h *Handler) getManifest(c *call) error {
 func writeManifest(c *call, m content.Manifest) {
 	header := c.w.Header()
 	header.Set(headerContentDigest, m.Digest.String())
-	header.Set("ETag", `"`+m.Digest.String()+`"`)
-	if matchesETag(c.r.Header.Get("If-None-Match"), m.Digest) {
-		c.w.WriteHeader(http.StatusNotModified)
-		return
-	}
+	header.Set("ETag", entityTag(m.Digest))
 	header.Set("Content-Type", m.MediaType)
 	header.Set("Content-Length", strconv.FormatInt(m.Size, 10))
 	c.w.WriteHeader(http.StatusOK)
 	if c.r.Method == http.MethodGet {
 		_, _ = c.w.Write(m.Content) // a client that has gone away needs no answer
 	}
-}
-
-// matchesETag tells whether If-None-Match names the digest, quoted as an entity tag or bare, as some clients send it.
-func matchesETag(header string, d digest.Digest) bool {
-	for _, tag := range strings.Split(header, ",") {
-		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
-		if tag == "*" || strings.Trim(tag, `"`) == d.String() {
-			return true
-		}
-	}
-	return false
 }
 
 func manifestError(err error) error {
@@ -89,8 +95,9 @@ func (h *Handler) putManifest(c *call) error {
 	if err := c.decision.AllowTags(tags...); err != nil {
 		return err
 	}
-	body, release, err := h.readManifest(c)
-	defer release()
+	hold := h.hold(c)
+	defer hold.Release()
+	body, err := h.readManifest(c, hold)
 	if err != nil {
 		return err
 	}
@@ -193,9 +200,6 @@ func (h *Handler) deleteManifest(c *call) error {
 	}
 	if err := c.allowDelete(); err != nil {
 		return err
-	}
-	if c.decision.Project.ID == uuid.Nil {
-		return ocierr.ManifestUnknown
 	}
 	var err error
 	actor := c.decision.Principal.String()

@@ -9,17 +9,20 @@ package oci
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/berthregistry/berth/internal/oci/access"
+	"github.com/berthregistry/berth/internal/oci/budget"
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/oci/ocipath"
 	"github.com/berthregistry/berth/internal/oci/uploads"
+	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/projects/quota"
+	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/storage"
 	"github.com/berthregistry/berth/internal/telemetry/reqlog"
@@ -33,9 +36,11 @@ type Config struct {
 	Store   storage.Store
 	// MaxManifestSize is the largest manifest, in bytes.
 	MaxManifestSize int64
-	// ManifestMemory is how many bytes of manifests that are being received are kept in memory at once, at least
-	// MaxManifestSize; 0 means 128 MiB.
-	ManifestMemory int64
+	// Memory is how many bytes of manifests that are being received, and of large answers that are being sent, are kept
+	// in memory at once, at least MaxManifestSize; 0 means 128 MiB.
+	Memory int64
+	// CallerMemory is how much of it one caller may hold, at least MaxManifestSize; 0 means 1/budget.DefaultShares of it.
+	CallerMemory int64
 	// TagsPage is the most tags, or repositories of the catalog, in one answer.
 	TagsPage int
 	// ReferrersPage is the most descriptors in one answer of the referrers API.
@@ -50,20 +55,28 @@ type Config struct {
 // Handler serves /v2.
 type Handler struct {
 	Config
-	manifests *semaphore.Weighted // of ManifestMemory
+	memory *budget.Budget
 }
 
 // New makes a Handler.
 func New(cfg Config) *Handler {
-	if cfg.ManifestMemory == 0 {
-		cfg.ManifestMemory = 128 << 20
+	whole := manifestSpace(cfg.MaxManifestSize)
+	if cfg.Memory == 0 {
+		cfg.Memory = 128 << 20
 	}
-	return &Handler{Config: cfg, manifests: semaphore.NewWeighted(max(cfg.ManifestMemory, cfg.MaxManifestSize))}
+	if cfg.CallerMemory == 0 {
+		cfg.CallerMemory = cfg.Memory / budget.DefaultShares
+	}
+	return &Handler{Config: cfg, memory: budget.New(max(cfg.Memory, whole), max(cfg.CallerMemory, whole))}
 }
 
 // Mount adds the routes of the plane: one catch-all, because repository names hold slashes.
 func (h *Handler) Mount(r gin.IRouter) {
-	serve := func(c *gin.Context) { h.ServeHTTP(c.Writer, c.Request) }
+	// The limits need the client's address, as far as the server believes it.
+	serve := func(c *gin.Context) {
+		r := c.Request.WithContext(ratelimit.WithAddress(c.Request.Context(), c.ClientIP()))
+		h.serve(&call{w: c.Writer, r: r, clientIP: c.ClientIP()})
+	}
 	r.Any("/v2", serve)
 	r.Any("/v2/*path", serve)
 }
@@ -75,6 +88,7 @@ func (h *Handler) Drain() { h.Uploads.Drain() }
 type call struct {
 	w        http.ResponseWriter
 	r        *http.Request
+	clientIP string // behind trusted proxies
 	req      ocipath.Request
 	repo     access.Repo
 	id       access.Identity
@@ -142,12 +156,16 @@ var endpoints = map[ocipath.Kind]methods{
 	},
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP answers one request, of a client that is connected without a proxy.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	header := w.Header()
+	host, _, _ := net.SplitHostPort(r.RemoteAddr) // without one, all such clients count as one
+	h.serve(&call{w: w, r: r, clientIP: host})
+}
+
+func (h *Handler) serve(c *call) {
+	header := c.w.Header()
 	header.Set("Docker-Distribution-Api-Version", "registry/2.0")
 	header.Set("X-Content-Type-Options", "nosniff")
-	c := &call{w: w, r: r}
 	if err := h.route(c); err != nil {
 		h.fail(c, err)
 	}
@@ -192,11 +210,14 @@ func (m methods) allow() string {
 }
 
 func (h *Handler) authenticate(c *call, e endpoint) (err error) {
+	if c.goesOn() {
+		c.r = c.r.WithContext(ratelimit.Exempt(c.ctx()))
+	}
 	c.id, err = h.Access.Authenticate(c.r, h.need(c, e)...)
 	if err == nil {
 		reqlog.Set(c.ctx(), reqlog.Principal, c.id.Credential.Principal.String())
 	}
-	return err
+	return h.limit(c, err)
 }
 
 // need is what a challenge asks for when the credential itself is refused.
@@ -218,18 +239,23 @@ func (h *Handler) authorize(c *call, e endpoint) (err error) {
 	if len(e.actions) == 0 {
 		return nil
 	}
-	if c.req.Digest != "" && c.req.Kind != ocipath.KindReferrers {
-		c.decision, err = h.Access.AuthorizeByDigest(c.ctx(), c.id, c.repo, e.actions...)
-	} else {
+	if c.creates() || c.req.Kind == ocipath.KindReferrers { // whose answer is never 404
 		c.decision, err = h.Access.Authorize(c.ctx(), c.id, c.repo, e.actions...)
+	} else {
+		c.decision, err = h.Access.AuthorizeExisting(c.ctx(), c.id, c.repo, c.req.Digest != "", e.actions...)
 	}
 	return err
+}
+
+// creates tells whether a request that states its rights makes the project where that does not exist.
+func (c *call) creates() bool {
+	return c.req.Kind == ocipath.KindManifest && c.r.Method == http.MethodPut
 }
 
 // fail answers with an error. What the client is not told goes to the log.
 func (h *Handler) fail(c *call, err error) {
 	if errors.Is(err, uploads.ErrOldDecision) {
-		err = errors.Join(access.ErrEpoch, err)
+		err = errors.Join(projects.ErrChanged, err)
 	}
 	err = c.decision.Guard.Translate(err)
 	var progress *uploads.Error
@@ -244,6 +270,9 @@ func (h *Handler) fail(c *call, err error) {
 	}
 	if errors.Is(err, content.ErrBlocked) {
 		err = ocierr.Denied.With("this content is blocked here").WithCause(err)
+	}
+	if errors.Is(err, budget.ErrFull) {
+		err = ocierr.Unavailable.With("too many large requests and answers are under way").WithCause(err)
 	}
 	known := ocierr.From(err)
 	switch {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/berthregistry/berth/internal/oci/budget"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 )
 
@@ -18,32 +19,32 @@ const (
 	manifestTime = time.Minute
 )
 
-// readManifest reads a manifest whole, within the memory that all of them share. release gives that memory back, and
-// must be called in any case.
-func (h *Handler) readManifest(c *call) (body []byte, release func(), err error) {
-	held := int64(0)
-	release = func() { h.manifests.Release(held) }
+// manifestSpace is what the largest manifest takes of the memory while it is being received.
+func manifestSpace(size int64) int64 { return (size/manifestPiece + 1) * manifestPiece }
+
+// readManifest reads a manifest whole, into the memory of its request.
+func (h *Handler) readManifest(c *call, hold *budget.Hold) (body []byte, err error) {
 	if c.r.ContentLength > h.MaxManifestSize {
-		return nil, release, h.tooLarge()
+		return nil, h.tooLarge()
 	}
 	controller := http.NewResponseController(c.w)
 	late := time.AfterFunc(manifestTime, func() { _ = controller.SetReadDeadline(time.Unix(1, 0)) })
 	defer late.Stop()
 	for {
-		if !h.manifests.TryAcquire(manifestPiece) {
-			return nil, release, ocierr.Unavailable.With("too many manifests are being received")
+		if err := hold.Grow(c.ctx(), manifestPiece); err != nil {
+			return nil, err
 		}
-		held += manifestPiece
+		held := len(body)
 		body = append(body, make([]byte, manifestPiece)...)
-		n, err := io.ReadFull(c.r.Body, body[held-manifestPiece:])
-		body = body[:held-manifestPiece+int64(n)]
+		n, err := io.ReadFull(c.r.Body, body[held:])
+		body = body[:held+n]
 		switch {
 		case int64(len(body)) > h.MaxManifestSize:
-			return nil, release, h.tooLarge()
+			return nil, h.tooLarge()
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF) && complete(c.r, len(body)):
-			return body, release, nil
+			return body, nil
 		case err != nil:
-			return nil, release, ocierr.ManifestInvalid.With("the request body ended early").WithCause(err)
+			return nil, ocierr.ManifestInvalid.With("the request body ended early").WithCause(err)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berthregistry/berth/internal/oci/budget"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 )
 
@@ -31,6 +32,23 @@ func writeJSON(w http.ResponseWriter, contentType string, body []byte) {
 	header.Set("Content-Type", contentType)
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	_, _ = w.Write(body) // a client that has gone away needs no answer
+}
+
+// writeDocument answers 200 with a document, whose encoding counts as the caller's memory unless it is small.
+func (h *Handler) writeDocument(c *call, contentType string, document any) error {
+	body, err := encode(document)
+	if err != nil {
+		return err
+	}
+	hold := h.hold(c)
+	defer hold.Release()
+	if cap(body) > budget.Block {
+		if err := hold.Grow(c.ctx(), int64(cap(body))); err != nil {
+			return err
+		}
+	}
+	writeJSON(c.w, contentType, body)
+	return nil
 }
 
 // empty answers without a body.

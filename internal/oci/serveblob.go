@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -24,8 +23,8 @@ const maxReopens = 3
 // maxRanges is how many ranges one answer has at most: each is a read of its own from the store.
 const maxRanges = 16
 
-// serveBlob streams a blob through net/http's ServeContent, which knows single and multiple ranges, If-Range and
-// If-None-Match (RFC 9110).
+// serveBlob streams a blob through net/http's ServeContent, which knows single and multiple ranges and If-Range (RFC
+// 9110).
 func (h *Handler) serveBlob(c *call, blob content.Blob) error {
 	r := withRange(c.r, blob.Size)
 	ctx, cancel := context.WithCancel(c.ctx())
@@ -53,27 +52,17 @@ func (h *Handler) serveBlob(c *call, blob content.Blob) error {
 	return nil
 }
 
-// withRange is the request with the Range that ServeContent is to see. A unit that is not bytes does not count (RFC
-// 9110, section 14.2), neither do ranges of nothing, nor too many, and the last zero bytes of a blob cannot be had
-// (section 14.1.2).
+// withRange is the request as ServeContent is to see it: with a Range that it understands, if any counts, and without
+// the preconditions that have been answered. Too many ranges do not count, neither do ranges of nothing.
 func withRange(r *http.Request, size int64) *http.Request {
-	asked := r.Header.Get("Range")
-	unit, set, found := strings.Cut(asked, "=")
-	if !found {
-		return r
-	}
-	specs := strings.Split(set, ",")
-	for i, spec := range specs {
-		if suffix, found := strings.CutPrefix(strings.Trim(spec, " \t"), "-"); found && suffix != "" && strings.Trim(suffix, "0") == "" {
-			specs[i] = fmt.Sprintf("%d-", size)
-		}
-	}
+	canonical, ranges, ok := httprange.Canonical(r.Header.Get("Range"), size)
 	r = r.WithContext(r.Context())
 	r.Header = r.Header.Clone()
-	if strings.EqualFold(unit, "bytes") && len(specs) <= maxRanges && size > 0 {
-		r.Header.Set("Range", "bytes="+strings.Join(specs, ","))
-	} else {
-		r.Header.Del("Range")
+	r.Header.Del(headerIfMatch)
+	r.Header.Del(headerIfNoneMatch)
+	r.Header.Del("Range")
+	if ok && ranges <= maxRanges && size > 0 {
+		r.Header.Set("Range", canonical)
 	}
 	return r
 }

@@ -64,7 +64,7 @@ func TestSpecEnd2Failures(t *testing.T) {
 				refused(t, c.Do(method, path, nil), want.status, want.code)
 			}
 		}
-		refused(t, c.Do(http.MethodGet, blobURL("nothing/app", d), nil), http.StatusNotFound, "BLOB_UNKNOWN")
+		refused(t, c.Do(http.MethodGet, blobURL("nothing/app", d), nil), http.StatusNotFound, "NAME_UNKNOWN")
 		refused(t, c.Do(http.MethodDelete, blobURL("nothing/app", d), nil), http.StatusNotFound, "NAME_UNKNOWN")
 	})
 }

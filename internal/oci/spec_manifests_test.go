@@ -89,9 +89,9 @@ func TestSpecEnd3Failures(t *testing.T) {
 				refused(t, c.Do(method, manifestURL("demo/app", reference), nil), http.StatusNotFound, "MANIFEST_UNKNOWN")
 			}
 		}
-		for _, repo := range []string{"demo", "demo/other", "nothing/app"} {
-			refused(t, c.Do(http.MethodGet, manifestURL(repo, "v1"), nil), http.StatusNotFound, "MANIFEST_UNKNOWN")
-			refused(t, c.Do(http.MethodGet, manifestURL(repo, d.String()), nil), http.StatusNotFound, "MANIFEST_UNKNOWN")
+		for repo, code := range map[string]string{"demo": "MANIFEST_UNKNOWN", "demo/other": "MANIFEST_UNKNOWN", "nothing/app": "NAME_UNKNOWN"} {
+			refused(t, c.Do(http.MethodGet, manifestURL(repo, "v1"), nil), http.StatusNotFound, code)
+			refused(t, c.Do(http.MethodGet, manifestURL(repo, d.String()), nil), http.StatusNotFound, code)
 		}
 		refused(t, c.Do(http.MethodGet, manifestURL("demo/App", "v1"), nil), http.StatusBadRequest, "NAME_INVALID")
 	})

@@ -46,6 +46,14 @@ func TestSpecEnd2Ranges(t *testing.T) {
 		"with a weak If-Range":        {asked: "bytes=7-9", ifRange: "W/" + etag},
 		"with a date as If-Range":     {asked: "bytes=7-9", ifRange: "Mon, 02 Jan 2006 15:04:05 GMT"},
 		"more than the whole":         {asked: "bytes=0-,0-,5-"},
+		"beyond any number":           {asked: "bytes=5-99999999999999999999", start: 5, end: size},
+		"a suffix beyond any number":  {asked: "bytes=-99999999999999999999", start: 0, end: size},
+		"a sign":                      {asked: "bytes=+7-9"},
+		"a sign at the end":           {asked: "bytes=7-+9"},
+		"a sign in a suffix":          {asked: "bytes=-+9"},
+		"one of them with a sign":     {asked: "bytes=7-9,+20-30"},
+		"no numbers":                  {asked: "bytes=x-y"},
+		"no hyphen":                   {asked: "bytes=5"},
 		"too many":                    {asked: "bytes=0-0" + strings.Repeat(",2-2", 16)},
 	}
 	ocitest.Each(t, func(t *testing.T, env *ocitest.Env) {
@@ -78,7 +86,7 @@ func TestSpecEnd2NoRange(t *testing.T) {
 	ocitest.Each(t, func(t *testing.T, env *ocitest.Env) {
 		c := env.Replica(t, ocitest.Options{}).Client
 		path := blobURL("demo/app", c.Push("demo/app", pattern(100, 1)))
-		for _, asked := range []string{"bytes=100-", "bytes=100-200", "bytes=-0", "bytes= -00", "bytes=200-,-0", "bytes=9-7", "bytes=x-y", "bytes=5"} {
+		for _, asked := range []string{"bytes=100-", "bytes=100-200", "bytes=-0", "bytes= -00", "bytes=200-,-0", "bytes=9-7", "bytes=99999999999999999999-"} {
 			a := c.Do(http.MethodGet, path, nil, "Range", asked)
 			refused(t, a, http.StatusRequestedRangeNotSatisfiable, "SIZE_INVALID")
 			headers(t, a, "Content-Range", "bytes */100", "Accept-Ranges", "")
@@ -149,6 +157,19 @@ func TestSpecConditions(t *testing.T) {
 						t.Errorf("%s %s, If-None-Match %s: %d with %d bytes", method, path, asked, a.Status, len(a.Body))
 					}
 					headers(t, a, "Etag", `"`+d.String()+`"`, "Docker-Content-Digest", d.String())
+				}
+			}
+			for asked, status := range map[string]int{
+				`"` + d.String() + `"`:          http.StatusOK,
+				`"other", "` + d.String() + `"`: http.StatusOK,
+				"*":                             http.StatusOK,
+				`W/"` + d.String() + `"`:        http.StatusPreconditionFailed,
+				`"other"`:                       http.StatusPreconditionFailed,
+			} {
+				for _, method := range []string{http.MethodGet, http.MethodHead} {
+					if a := c.Do(method, path, nil, "If-Match", asked); a.Status != status {
+						t.Errorf("%s %s, If-Match %s: %d", method, path, asked, a.Status)
+					}
 				}
 			}
 		}

@@ -46,6 +46,12 @@ func TestSpecRedirect(t *testing.T) {
 				t.Errorf("%s: the store answered a range %d with %d bytes", name, status, len(got))
 			}
 		}
+		tag := `"` + digest.FromBytes(pattern(1000, 4)).String() + `"`
+		for _, method := range []string{http.MethodGet, http.MethodHead} { // who has it already need not go anywhere
+			have := c.Want(http.StatusNotModified, method, blobURL("demo/app", digest.FromBytes(pattern(1000, 4))), nil, "If-None-Match", tag)
+			headers(t, have, "Location", "", "Etag", tag)
+			c.Want(http.StatusPreconditionFailed, method, blobURL("demo/app", digest.FromBytes(pattern(1000, 4))), nil, "If-Match", `"other"`)
+		}
 		absent := blobURL("demo/app", digest.FromString("absent"))
 		refused(t, c.Do(http.MethodGet, absent, nil), http.StatusNotFound, "BLOB_UNKNOWN")
 		there := blobURL("demo/app", digest.FromBytes(pattern(1000, 4)))

@@ -13,7 +13,7 @@ import (
 )
 
 // warning is the only form that the specification's section "Warnings" allows.
-var warning = regexp.MustCompile(`^299 - ("[ !#-\[\]-~]*")$`)
+var warning = regexp.MustCompile(`^299 - ("[^"\\[:cntrl:]]*")$`)
 
 // warned returns what an answer's warning says; "" without one.
 func warned(t *testing.T, a ocitest.Answer) string {

@@ -71,6 +71,34 @@ func TestUploadSamePutAtOnce(t *testing.T) {
 	})
 }
 
+// TestUploadSameBodyAtOnce has clients send one session's whole content at once, as a client does that gave up waiting and
+// tries again: each is told that it is there or to try again, none that its session is gone.
+func TestUploadSameBodyAtOnce(t *testing.T) {
+	eachUploads(t, func(t *testing.T, env *ocitest.Env) {
+		p := newPair(t, env)
+		for round := range 12 {
+			content := noise([]int{100, 5 * uploadChunk / 2}[round%2], uint64(round))
+			clients := []*ocitest.Client{p.c, []*ocitest.Client{p.c, p.other}[round/2%2]}
+			location := p.c.Start(uploadRepo)
+			statuses := runTogether(t, 6, func(i int) int {
+				a := send(clients[i%2], http.MethodPut, withDigest(location, content), content)
+				switch a.Status {
+				case 0, // stopped while it was sending
+					http.StatusCreated, http.StatusRequestedRangeNotSatisfiable, http.StatusServiceUnavailable:
+				default:
+					t.Errorf("round %d, client %d: status %d: %s", round, i, a.Status, a.Body)
+				}
+				return a.Status
+			})
+			if !slices.Contains(statuses, http.StatusCreated) {
+				t.Errorf("round %d: nobody finished: %v", round, statuses)
+			}
+			wantStatus(t, put(p.c, location, content, content), http.StatusCreated)
+			wantBlob(t, p.c, content)
+		}
+	})
+}
+
 // TestUploadPatchesAtOnce has writers append to one session from the same place: what is kept is one writer's, whole.
 func TestUploadPatchesAtOnce(t *testing.T) {
 	eachUploads(t, func(t *testing.T, env *ocitest.Env) {

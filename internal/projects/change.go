@@ -31,7 +31,10 @@ var (
 		ON CONFLICT (slug) DO UPDATE SET project_id = excluded.project_id, account_id = excluded.account_id,
 			reserved_until = excluded.reserved_until, created_at = excluded.created_at`)
 	slugFree = database.SQL(`SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM projects WHERE slug = $1 AND id <> $2)`)
-	setSlug  = database.SQL(`UPDATE projects SET slug = $2 WHERE id = $1`)
+	// Replicas remember for a while what a slug means. With the epoch raised, no write that was decided by the old
+	// meaning commits.
+	setSlug = database.SQL(`
+		UPDATE projects SET slug = {text:$2}, epoch = epoch + CASE WHEN slug = {text:$2} THEN 0 ELSE 1 END WHERE id = $1`)
 	// slugAllowed looks after the slug was set, which may have waited for the transaction that gave it up.
 	slugAllowed = database.SQL(`
 		SELECT 1 WHERE NOT EXISTS (

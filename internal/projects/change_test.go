@@ -32,9 +32,9 @@ func TestAChangeChangesWhatIsNamed(t *testing.T) {
 		}{
 			{Change{Visibility: to(rbac.Public)}, func() { p.Visibility = rbac.Public }},
 			{Change{Description: to("what it is")}, func() { p.Description = "what it is" }},
-			{Change{Slug: to("renamed")}, func() { p.Slug = "renamed" }},
+			{Change{Slug: to("renamed")}, func() { p.Slug, p.Epoch = "renamed", p.Epoch+1 }},
 			{Change{Slug: to("demo"), Visibility: to(rbac.Private), Description: to("")}, func() {
-				p.Slug, p.Visibility, p.Description = "demo", rbac.Private, ""
+				p.Slug, p.Visibility, p.Description, p.Epoch = "demo", rbac.Private, "", p.Epoch+1
 			}},
 		} {
 			c.apply()
@@ -108,7 +108,7 @@ func TestWhatCannotBeChanged(t *testing.T) {
 			"unknown visibility":   {p.ID, Change{Visibility: to(rbac.Visibility("secret"))}, nil, ErrInvalidInput},
 			"too long description": {p.ID, Change{Description: to(strings.Repeat("ä", 1001))}, nil, ErrInvalidInput},
 			"no text":              {p.ID, Change{Description: to("a\x00b")}, nil, ErrInvalidInput},
-			"against the guard":    {p.ID, Change{Slug: to("fresh")}, guardFunc(func(b *database.Batch) { b.Require(refused, never) }), refused},
+			"against the guard":    {p.ID, Change{Slug: to("fresh")}, GuardFunc(func(b *database.Batch) { b.Require(refused, never) }), refused},
 		} {
 			if got, err := f.Change(t.Context(), c.guard, c.id, c.change, 0); !errors.Is(err, c.want) || got != (Project{}) {
 				t.Errorf("%s: %+v, %v", name, got, err)

@@ -115,8 +115,8 @@ func TestWhatCannotBeClaimed(t *testing.T) {
 			{"for no account", fresh.ID, Creator{Principal: "user:x", UserID: owner.UserID}, nil, ErrNoSuchUser},
 			{"for an unknown account", fresh.ID, Creator{Principal: "user:x", UserID: owner.UserID, AccountID: uuid.New()}, nil, ErrNoSuchUser},
 			{"by anonymous", fresh.ID, anonymous, nil, ErrNoSuchUser},
-			{"against the guard", fresh.ID, owner, guardFunc(func(b *database.Batch) { b.Require(refused, never) }), refused},
-			{"fresh", fresh.ID, owner, guardFunc(func(*database.Batch) {}), nil},
+			{"against the guard", fresh.ID, owner, GuardFunc(func(b *database.Batch) { b.Require(refused, never) }), refused},
+			{"fresh", fresh.ID, owner, GuardFunc(func(*database.Batch) {}), nil},
 		} {
 			if err := claim(c.id, c.by, c.guard); !errors.Is(err, c.want) {
 				t.Errorf("%s: %v, want %v", c.name, err, c.want)
@@ -124,11 +124,6 @@ func TestWhatCannotBeClaimed(t *testing.T) {
 		}
 	})
 }
-
-// guardFunc is a Guard.
-type guardFunc func(b *database.Batch)
-
-func (g guardFunc) Require(b *database.Batch) { g(b) }
 
 var (
 	never       = database.SQL(`SELECT 1 WHERE 1 = 0`)
@@ -324,7 +319,7 @@ func TestAPushAndADiscardingClaimFollowEachOther(t *testing.T) {
 		for range 10 {
 			p := f.ensure("demo-"+uuid.Must(uuid.NewV7()).String()[24:], anonymous)
 			r := f.registry(p)
-			guard := guardFunc(func(b *database.Batch) {
+			guard := GuardFunc(func(b *database.Batch) {
 				f.Prolong(b, p.ID)
 				RequireState(b, p.ID, p.Epoch, p.State)
 			})

@@ -16,6 +16,7 @@ type Creator struct {
 	Principal string    // as rows store it
 	UserID    uuid.UUID // becomes the owner
 	AccountID uuid.UUID // the personal account that the project belongs to
+	Guard     Guard     // what must still hold when Ensure creates it; nil: nothing
 }
 
 func (c Creator) anonymous() bool { return c.UserID == uuid.Nil }
@@ -74,7 +75,7 @@ func (s *Service) Ensure(ctx context.Context, segment string, by Creator) (Proje
 	if err := s.mayCreate(segment, by); err != nil {
 		return Project{}, wrapped("create", err)
 	}
-	return s.create(ctx, NewProject{Slug: segment, By: by}, false)
+	return s.create(ctx, NewProject{Slug: segment, By: by, Guard: by.Guard}, false)
 }
 
 // Create creates a project for a user, who becomes its owner. Errors: ErrSlugInvalid, ErrSlugReserved, ErrSlugTaken,

@@ -23,6 +23,12 @@ type Guard interface {
 	Require(b *database.Batch)
 }
 
+// GuardFunc is a function as a Guard.
+type GuardFunc func(b *database.Batch)
+
+// Require implements Guard.
+func (g GuardFunc) Require(b *database.Batch) { g(b) }
+
 var (
 	requireState = database.SQL(`SELECT 1 FROM projects WHERE id = $1 AND epoch = $2 AND state = $3 {share}`)
 

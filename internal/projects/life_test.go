@@ -162,7 +162,7 @@ func TestEveryChangeIsGuarded(t *testing.T) {
 		f.exec(suspendProject, suspended.ID, "")
 		f.delete(deleted.ID)
 		runner, newcomer := f.token("runner", p.ID), email(f.user())
-		ctx, guard := t.Context(), guardFunc(func(b *database.Batch) { RequireState(b, p.ID, p.Epoch+1, p.State) })
+		ctx, guard := t.Context(), GuardFunc(func(b *database.Batch) { RequireState(b, p.ID, p.Epoch+1, p.State) })
 		for name, change := range map[string]func() error{
 			"Change":        func() error { _, err := f.Change(ctx, guard, p.ID, Change{Slug: to("new")}, 0); return err },
 			"Delete":        func() error { _, err := f.Delete(ctx, guard, p.ID, "test", 0); return err },

@@ -166,7 +166,7 @@ func TestTwoOwnersWhoRemoveEachOther(t *testing.T) {
 			for me, s := range []*fixture{f, replica} {
 				wg.Go(func() {
 					<-begin
-					guard := guardFunc(func(b *database.Batch) {
+					guard := GuardFunc(func(b *database.Batch) {
 						RequireState(b, p.ID, p.Epoch, p.State)
 						if i%4 < 2 {
 							RequireRole(b, p.ID, owners[me].UserID, func(r rbac.Role) bool { return r == rbac.RoleOwner })

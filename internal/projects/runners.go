@@ -75,15 +75,10 @@ func (s *Service) GrantRunner(
 	if err := validPaths(repositories); err != nil {
 		return RunnerGrant{}, wrapped("grant runner", err)
 	}
-	now := database.ToMicros(s.now())
 	b := s.beginLive(guard, id)
 	b.Require(ErrNoSuchRunner, runnerExists, tokenID, id)
 	b.Exec(clearGrantsOf, id, tokenID)
-	if repositories == nil {
-		b.Exec(grantAll, id, tokenID, by, now)
-	} else {
-		b.Exec(grantSome, id, tokenID, by, now, database.Strings(repositories))
-	}
+	s.addGrant(b, id, tokenID, repositories, by)
 	var granted grouping
 	b.Query(granted.add, grantOf, id, tokenID)
 	if err := s.commit(ctx, b, id); err != nil {
@@ -93,6 +88,21 @@ func (s *Service) GrantRunner(
 		return RunnerGrant{}, wrapped("grant runner", ErrNoGrant)
 	}
 	return granted.grants[0], nil
+}
+
+func (s *Service) addGrant(b *database.Batch, id, tokenID uuid.UUID, repositories []string, by string) {
+	now := database.ToMicros(s.now())
+	if repositories == nil {
+		b.Exec(grantAll, id, tokenID, by, now)
+		return
+	}
+	b.Exec(grantSome, id, tokenID, by, now, database.Strings(repositories))
+}
+
+// FirstGrant adds to b what a runner that b creates may pull from a project (nil: all). by is the principal who creates
+// it. Check the repositories first, by ValidPaths.
+func (s *Service) FirstGrant(b *database.Batch, id, tokenID uuid.UUID, repositories []string, by string) {
+	s.addGrant(b, id, tokenID, repositories, by)
 }
 
 // UngrantRunner takes back all that a runner may pull from the project. Errors: ErrNotFound, ErrNoGrant, those of the
@@ -139,6 +149,9 @@ func (g *grouping) add(row database.Rows) error {
 	}
 	return nil
 }
+
+// ValidGrant checks the repositories of a grant (nil: all), as GrantRunner does. Errors: an *InputError.
+func ValidGrant(repositories []string) error { return validPaths(repositories) }
 
 // validPaths checks the repositories of a grant. Errors: *InputError.
 func validPaths(paths []string) error {

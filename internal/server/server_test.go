@@ -59,16 +59,20 @@ func settings(dir string) config.Config {
 }
 
 // start runs a server until the test ends.
-func start(t *testing.T, cfg config.Config) *instance {
+func start(t *testing.T, cfg config.Config, change ...func(*server.Options)) *instance {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	i := &instance{stdout: &output{}, log: &output{}}
 	ready, ended := make(chan server.Addresses, 1), make(chan error, 1)
 	go func() {
-		ended <- server.Run(ctx, cfg, server.Options{
+		opts := server.Options{
 			Logger: server.NewLogger(i.log, cfg.Log), Stdout: i.stdout, Version: "test",
 			Ready: func(a server.Addresses) { ready <- a },
-		})
+		}
+		for _, one := range change {
+			one(&opts)
+		}
+		ended <- server.Run(ctx, cfg, opts)
 	}()
 	i.stop = sync.OnceValue(func() error {
 		cancel()

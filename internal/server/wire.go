@@ -101,13 +101,17 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		Clock: opts.Clock, UnclaimedPush: cfg.Unclaimed.Push, UnclaimedSlugs: cfg.Unclaimed.Slugs, UnclaimedTTL: cfg.Unclaimed.TTL,
 		TrashTTL: cfg.Registry.TrashTTL,
 	})
+	limits, err := newLimiter(cfg.RateLimit, opts.Clock)
+	if err != nil {
+		return nil, err
+	}
 	guard := access.New(access.Config{
-		Auth: users, Projects: tenants, Policy: policy, Realm: e.Realm, Service: e.Service,
+		Auth: users, Projects: tenants, Policy: policy, Realm: e.Realm, Service: e.Service, Limits: limits,
 	})
 	registry := newRegistry(b, cfg, e, opts, users, guard)
 	product, err := api.New(api.Config{
 		Auth: users, Projects: tenants, Policy: policy, Database: b.db, ClaimMode: cfg.Unclaimed.ClaimMode,
-		Logger: opts.Logger, Clock: opts.Clock,
+		Limits: limits, Logger: opts.Logger, Clock: opts.Clock,
 	})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says that it is about the API

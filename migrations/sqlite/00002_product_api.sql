@@ -16,6 +16,7 @@ CREATE TABLE sessions (
     revoked_at   INTEGER
 ) STRICT;
 CREATE INDEX sessions_user ON sessions (user_id);
+CREATE INDEX sessions_token ON sessions (token_id) WHERE token_id IS NOT NULL;
 CREATE INDEX sessions_expiry ON sessions (expires_at);
 
 CREATE TABLE invites (
@@ -51,6 +52,8 @@ ALTER TABLE members ADD COLUMN updated_at INTEGER NOT NULL DEFAULT 0;
 
 -- Lists of the product API go by key.
 CREATE INDEX projects_state ON projects (state, id);
+CREATE INDEX users_admin ON users (id) WHERE admin;
+CREATE INDEX tokens_server_runner ON tokens (id) WHERE kind = 'runner' AND project_id IS NULL;
 CREATE INDEX members_user_project ON members (user_id, project_id);
 
 -- Where a deleted project finds its slug again, and reservations that have run out.
@@ -58,6 +61,8 @@ CREATE INDEX slug_history_project ON slug_history (project_id);
 CREATE INDEX slug_history_reserved ON slug_history (reserved_until);
 
 -- +goose Down
+DROP INDEX tokens_server_runner;
+DROP INDEX users_admin;
 DROP INDEX slug_history_reserved;
 DROP INDEX slug_history_project;
 DROP INDEX members_user_project;

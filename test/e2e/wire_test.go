@@ -30,7 +30,7 @@ type answer struct {
 // wireTo speaks to a URL without credentials.
 func wireTo(t testing.TB, base string) wire {
 	t.Helper()
-	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64}
+	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64, ExpectContinueTimeout: patience}
 	t.Cleanup(transport.CloseIdleConnections)
 	return wire{t: t, base: base, transport: transport}
 }

@@ -3,10 +3,11 @@ package access
 import (
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
-// Config is what an Access works with. All fields are required.
+// Config is what an Access works with. All fields are required but Limits.
 type Config struct {
 	Auth     *auth.Service
 	Projects *projects.Service
@@ -15,6 +16,8 @@ type Config struct {
 	Realm string
 	// Service names this registry in challenges and token requests.
 	Service string
+	// Limits says how often callers may ask. Nil: as often as they like.
+	Limits *ratelimit.Limiter
 }
 
 // Access authenticates and authorizes requests of the OCI plane. It is safe for concurrent use.
@@ -24,6 +27,7 @@ type Access struct {
 	policy   *rbac.Enforcer
 	realm    string
 	service  string
+	limits   *ratelimit.Limiter
 }
 
 // New makes an Access.
@@ -34,5 +38,6 @@ func New(cfg Config) *Access {
 		policy:   cfg.Policy,
 		realm:    cfg.Realm,
 		service:  cfg.Service,
+		limits:   cfg.Limits,
 	}
 }

@@ -49,7 +49,7 @@ func (id Identity) anonymous() bool {
 // name), or that of a bearer token. The challenge of a refusal asks for the scopes in need.
 //
 // Errors, all *ocierr.Error: 401 invalid_token for a credential that is malformed, unknown, expired or revoked, and for
-// more than one; 503 while the database does not answer.
+// more than one; 429 after too many log-ins that failed; 503 while the database does not answer.
 func (a *Access) Authenticate(r *http.Request, need ...Scope) (Identity, error) {
 	header := r.Header["Authorization"]
 	if len(header) == 0 {
@@ -94,7 +94,7 @@ func (a *Access) basic(r *http.Request) (Identity, error) {
 	if !ok || secret == "" {
 		return Identity{}, errHeader
 	}
-	credential, err := a.auth.VerifySecret(r.Context(), secret)
+	credential, err := a.verifySecret(r.Context(), secret)
 	if err != nil {
 		return Identity{}, err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 
+	"github.com/google/uuid"
+
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/projects"
@@ -42,10 +44,16 @@ func (a *Access) Authorize(ctx context.Context, id Identity, repo Repo, actions 
 	return a.authorize(ctx, ask{id: id, repo: repo, actions: actions})
 }
 
-// AuthorizeByDigest is Authorize for content that the request names by its digest: runners may read such content from
-// an unclaimed project, and never by tag.
-func (a *Access) AuthorizeByDigest(ctx context.Context, id Identity, repo Repo, actions ...rbac.Action) (Decision, error) {
-	return a.authorize(ctx, ask{id: id, repo: repo, actions: actions, byDigest: true})
+// AuthorizeExisting is Authorize for a request about what a repository has already, such as a HEAD while pushing, or a
+// request to an upload session. Where the project does not exist, whatever a push might create, the answer is that for a
+// project which the caller may not see.
+//
+// Content that the request names by its digest is open to more callers: runners may read it from an unclaimed project,
+// and never by tag.
+func (a *Access) AuthorizeExisting(
+	ctx context.Context, id Identity, repo Repo, byDigest bool, actions ...rbac.Action,
+) (Decision, error) {
+	return a.authorize(ctx, ask{id: id, repo: repo, actions: actions, byDigest: byDigest, existing: true})
 }
 
 // Ping decides about /v2/ itself: any credential will do, and a challenge names no scope.
@@ -87,12 +95,15 @@ func (a *Access) authorize(ctx context.Context, ask ask) (Decision, error) {
 
 // decide answers for a project whose state is known.
 func (a *Access) decide(ctx context.Context, ask ask, project projects.Project) (Decision, error) {
-	v, err := a.judge(ctx, ask, project)
+	project, v, err := a.judgeNow(ctx, ask, project, verdict.permits)
 	if err != nil {
 		return Decision{}, err
 	}
 	if len(v.granted) == 0 {
 		return Decision{}, a.refusal(ask, project, v)
+	}
+	if ask.existing && project.ID == uuid.Nil {
+		return Decision{}, ocierr.NameUnknown
 	}
 	return a.decision(ask, project, v), nil
 }
@@ -112,6 +123,8 @@ func (a *Access) refusal(ask ask, project projects.Project, v verdict) error {
 	switch {
 	case a.suspended(ask, project, v):
 		return suspension(project)
+	case ask.existing && project.ID == uuid.Nil && !ask.id.anonymous():
+		return ocierr.NameUnknown
 	case len(v.permitted) > 0 && !ask.covered():
 		return a.insufficientScope(errScope, ask.need(v.permitted[0])...)
 	case ask.id.anonymous():
@@ -123,12 +136,13 @@ func (a *Access) refusal(ask ask, project projects.Project, v verdict) error {
 	}
 }
 
-// wanted is the action whose scope an anonymous caller is told: one that would be granted, or else the first.
+// wanted is the action whose scope an anonymous caller is told: one that would be granted, or else the widest. That is
+// also what a push would be granted in a project that does not exist, so that a HEAD does not tell the two apart.
 func (a *Access) wanted(ask ask, v verdict) rbac.Action {
 	if len(v.permitted) > 0 {
 		return v.permitted[0]
 	}
-	return ask.first()
+	return ask.widest()
 }
 
 // suspended tells whether a refusal is to say that the project is suspended: to those who could see the project or

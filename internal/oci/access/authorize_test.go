@@ -202,6 +202,9 @@ func TestAnswers(t *testing.T) {
 			"head of what a push would create, with nothing": {
 				w.bearer(""), "absent", []rbac.Action{rbac.Pull, rbac.Push}, 401, "UNAUTHORIZED", insufficient("repository:absent:pull,push"),
 			},
+			"anonymous, head, denied": {
+				w.anyone("private/app"), "private/app", []rbac.Action{rbac.Pull, rbac.Push}, 401, "UNAUTHORIZED", insufficient("repository:private/app:pull,push"),
+			},
 			"head of what does not exist, with pull": {
 				w.bearer(owner.secret, "repository:absent:pull"), "absent", []rbac.Action{rbac.Pull, rbac.Push}, 404, "NAME_UNKNOWN", nothing,
 			},
@@ -259,7 +262,7 @@ func TestRunnersPullByDigestFromUnclaimedProjects(t *testing.T) {
 		w.exec(insertGrant, project, token.ID, "app", false)
 		id := w.basic(secret)
 		for name, want := range map[string]string{"unclaimed/app": "ok", "unclaimed/app/web": "404", "unclaimed": "404"} {
-			_, err := w.AuthorizeByDigest(t.Context(), id, repo(t, name), rbac.Pull)
+			_, err := w.AuthorizeExisting(t.Context(), id, repo(t, name), true, rbac.Pull)
 			if got := outcome(err); got != want {
 				t.Errorf("%s by digest: got %s, want %s", name, got, want)
 			}

@@ -2,6 +2,7 @@ package access
 
 import (
 	"encoding/json"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -132,7 +133,7 @@ func TestThreat5GrantsSurviveTheExchange(t *testing.T) {
 			} {
 				got := strings.Fields(r.Scope)
 				slices.Sort(got)
-				if r.StatusCode != 200 || !slices.Equal(got, want) {
+				if r.StatusCode != http.StatusOK || !slices.Equal(got, want) {
 					t.Errorf("%s, %s: %d\ngot  %s\nwant %s", who, how, r.StatusCode, got, want)
 				}
 			}
@@ -248,6 +249,26 @@ func TestARunnerTradesItsKeyForOneRepository(t *testing.T) {
 			if got := e.get(secret, "scope", asked).Scope; got != want {
 				t.Errorf("%s: %q, want %q", asked, got, want)
 			}
+		}
+	})
+}
+
+// TestARunnerGetsATokenForAnUnclaimedProject has the scope of a pull by digest, which looks like that of any pull.
+func TestARunnerGetsATokenForAnUnclaimedProject(t *testing.T) {
+	t.Parallel()
+	eachEndpoint(t, func(t *testing.T, e *endpoint) {
+		project := e.project("unclaimed", rbac.StateUnclaimed, rbac.Private, false)
+		secret, token, err := e.auth.CreateRunner(t.Context(), auth.NewRunner{Name: "machine", CreatedBy: "test"})
+		e.must(err)
+		e.exec(insertGrant, project, token.ID, "app", false)
+		granted, r := e.get(secret, "scope", "repository:unclaimed/app:pull"), repo(t, "unclaimed/app")
+		id, err := e.Authenticate(bearerRequest(granted.Token))
+		e.must(err)
+		if _, err := e.AuthorizeExisting(t.Context(), id, r, true, rbac.Pull); err != nil {
+			t.Errorf("by digest: %v", err)
+		}
+		if _, err := e.Authorize(t.Context(), id, r, rbac.Pull); err == nil {
+			t.Error("what a tag names there, anybody may change")
 		}
 	})
 }

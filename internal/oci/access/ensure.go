@@ -24,15 +24,16 @@ func (a *Access) EnsureProject(ctx context.Context, d Decision, repo Repo) (Deci
 	if !d.Allows(rbac.Push) || d.ask.repo != repo {
 		return Decision{}, ocierr.Denied.WithCause(errOtherPush)
 	}
-	project, err := a.projects.Ensure(ctx, repo.Segment, creator(d.Principal))
+	project, err := a.projects.Ensure(ctx, repo.Segment, creator(d.ask.id.Credential))
 	if err != nil {
 		return Decision{}, notCreated(repo, err)
 	}
 	return a.decide(ctx, d.ask, project)
 }
 
-func creator(p auth.Principal) projects.Creator {
-	c := projects.Creator{Principal: p.String()}
+func creator(credential auth.Credential) projects.Creator {
+	p := credential.Principal
+	c := projects.Creator{Principal: p.String(), Guard: projects.GuardFunc(credential.Require)}
 	if p.Kind == rbac.KindUser {
 		c.UserID, c.AccountID = p.ID, p.AccountID
 	}

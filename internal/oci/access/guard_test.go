@@ -8,9 +8,11 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/database/dbtest"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
+	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
@@ -23,37 +25,37 @@ type change struct {
 // changes lists them by their subject, whose identifier ? stands for.
 var changes = map[string]map[string]change{
 	"project": {
-		"suspension":       {`UPDATE projects SET state = 'suspended', epoch = epoch + 1 WHERE id = ?`, ErrEpoch},
-		"state only":       {`UPDATE projects SET state = 'suspended' WHERE id = ?`, ErrEpoch},
-		"epoch only":       {`UPDATE projects SET epoch = epoch + 1 WHERE id = ?`, ErrEpoch},
-		"deletion":         {`UPDATE projects SET state = 'deleted', slug = NULL, epoch = epoch + 1 WHERE id = ?`, ErrEpoch},
+		"suspension":       {`UPDATE projects SET state = 'suspended', epoch = epoch + 1 WHERE id = ?`, projects.ErrChanged},
+		"state only":       {`UPDATE projects SET state = 'suspended' WHERE id = ?`, projects.ErrChanged},
+		"epoch only":       {`UPDATE projects SET epoch = epoch + 1 WHERE id = ?`, projects.ErrChanged},
+		"deletion":         {`UPDATE projects SET state = 'deleted', slug = NULL, epoch = epoch + 1 WHERE id = ?`, projects.ErrChanged},
 		"visibility":       {`UPDATE projects SET visibility = 'public' WHERE id = ?`, nil},
 		"change of a slug": {`UPDATE projects SET slug = 'another' WHERE id = ?`, nil},
 	},
 	"unclaimed": {
-		"claim":                   {`UPDATE projects SET state = 'active', epoch = epoch + 1 WHERE id = ?`, ErrEpoch},
-		"claim that forgot epoch": {`UPDATE projects SET state = 'active' WHERE id = ?`, ErrEpoch},
+		"claim":                   {`UPDATE projects SET state = 'active', epoch = epoch + 1 WHERE id = ?`, projects.ErrChanged},
+		"claim that forgot epoch": {`UPDATE projects SET state = 'active' WHERE id = ?`, projects.ErrChanged},
 	},
 	"token": {
-		"revocation":     {`UPDATE tokens SET revoked_at = 1 WHERE id = ?`, ErrRevoked},
-		"expiry":         {`UPDATE tokens SET expires_at = 1 WHERE id = ?`, ErrRevoked},
+		"revocation":     {`UPDATE tokens SET revoked_at = 1 WHERE id = ?`, auth.ErrRevoked},
+		"expiry":         {`UPDATE tokens SET expires_at = 1 WHERE id = ?`, auth.ErrRevoked},
 		"expiry to come": {`UPDATE tokens SET expires_at = 99999999999999999 WHERE id = ?`, nil},
 		"use":            {`UPDATE tokens SET last_used_at = 1 WHERE id = ?`, nil},
 	},
 	"user": {
-		"lock-out": {`UPDATE users SET locked_at = 1 WHERE id = ?`, ErrRevoked},
+		"lock-out": {`UPDATE users SET locked_at = 1 WHERE id = ?`, auth.ErrRevoked},
 		"rename":   {`UPDATE users SET name = 'x' WHERE id = ?`, nil},
 	},
 	"member": {
-		"expulsion": {`DELETE FROM members WHERE user_id = ?`, ErrRole},
-		"demotion":  {`UPDATE members SET role = 'viewer' WHERE user_id = ?`, ErrRole},
+		"expulsion": {`DELETE FROM members WHERE user_id = ?`, projects.ErrRole},
+		"demotion":  {`UPDATE members SET role = 'viewer' WHERE user_id = ?`, projects.ErrRole},
 		"promotion": {`UPDATE members SET role = 'owner' WHERE user_id = ?`, nil},
 	},
 	"admin": {
-		"demotion of an admin": {`UPDATE users SET admin = (1 = 0) WHERE id = ?`, ErrRole},
+		"demotion of an admin": {`UPDATE users SET admin = (1 = 0) WHERE id = ?`, auth.ErrNotAdmin},
 	},
 	"robot": {
-		"robot turned runner": {`UPDATE tokens SET project_id = NULL, kind = 'runner' WHERE id = ?`, ErrRevoked},
+		"robot turned runner": {`UPDATE tokens SET project_id = NULL, kind = 'runner' WHERE id = ?`, auth.ErrRevoked},
 	},
 }
 
@@ -212,15 +214,15 @@ func TestGuardsThatLetNothingThrough(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *world) {
 		project, ann := w.project("demo", rbac.StateActive, rbac.Public, true), w.user("ann", false)
 		w.member(project, ann, rbac.RoleViewer)
-		if err := w.commit(t.Context(), Decision{}); !errors.Is(err, ErrRole) {
+		if err := w.commit(t.Context(), Decision{}); !errors.Is(err, errNothing) {
 			t.Errorf("no decision: %v", err)
 		}
-		if err := w.commit(t.Context(), w.allowed(w.basic(ann.secret), rbac.Pull)); !errors.Is(err, ErrRole) {
+		if err := w.commit(t.Context(), w.allowed(w.basic(ann.secret), rbac.Pull)); !errors.Is(err, errNothing) {
 			t.Errorf("a decision to read: %v", err)
 		}
 		absent, err := w.Authorize(t.Context(), w.basic(ann.secret), repo(t, "absent"), rbac.Push)
 		w.must(err)
-		if err := w.commit(t.Context(), absent); !errors.Is(err, ErrEpoch) {
+		if err := w.commit(t.Context(), absent); !errors.Is(err, projects.ErrChanged) {
 			t.Errorf("a project that was never created: %v", err)
 		}
 	})
@@ -252,9 +254,11 @@ func TestTranslate(t *testing.T) {
 			status    int
 			challenge string
 		}{
-			ErrEpoch: {http.StatusServiceUnavailable, ""},
-			ErrRole:  {http.StatusForbidden, ""},
-			ErrRevoked: {http.StatusUnauthorized, `Bearer realm="` + testRealm + `",service="` + testService +
+			projects.ErrChanged: {http.StatusServiceUnavailable, ""},
+			projects.ErrRole:    {http.StatusForbidden, ""},
+			auth.ErrNotAdmin:    {http.StatusForbidden, ""},
+			errNothing:          {http.StatusForbidden, ""},
+			auth.ErrRevoked: {http.StatusUnauthorized, `Bearer realm="` + testRealm + `",service="` + testService +
 				`",scope="repository:demo:pull,push",error="invalid_token",` +
 				`error_description="the token is malformed, unknown, expired or revoked"`},
 		} {
@@ -272,7 +276,7 @@ func TestTranslate(t *testing.T) {
 		if d.Guard.Translate(nil) != nil {
 			t.Error("nil became an error")
 		}
-		for _, in := range []error{ErrEpoch, ErrRevoked, ErrRole} {
+		for _, in := range []error{projects.ErrChanged, auth.ErrRevoked, projects.ErrRole, auth.ErrNotAdmin, errNothing} {
 			if got := answerTo(Guard{}.Translate(in)); got.status != http.StatusForbidden {
 				t.Errorf("the zero Guard answers %d to %v", got.status, in)
 			}

@@ -18,6 +18,7 @@ type ask struct {
 	repo     Repo
 	actions  []rbac.Action
 	byDigest bool
+	existing bool    // it creates nothing: a project that does not exist is then like one that the caller may not see
 	also     []Scope // what the same request needs elsewhere; only a challenge names it
 }
 
@@ -90,6 +91,36 @@ func (a *Access) judge(ctx context.Context, ask ask, project projects.Project) (
 		return v, nil
 	}
 	return a.rule(ask, project, question), nil
+}
+
+// permits tells whether the policy permits anything.
+func (v verdict) permits() bool { return len(v.permitted) > 0 }
+
+// judgeNow is judge, but for a verdict that is not enough it makes sure that the project and the caller's role still are
+// what this replica remembers, and otherwise judges again: a denial is never some seconds old.
+func (a *Access) judgeNow(
+	ctx context.Context, ask ask, project projects.Project, enough func(verdict) bool,
+) (projects.Project, verdict, error) {
+	v, err := a.judge(ctx, ask, project)
+	if err != nil || enough(v) {
+		return project, v, err
+	}
+	member := uuid.Nil // whose role was looked up
+	if mayRise(v, project) && ask.names(project) && v.question.Kind == rbac.KindUser {
+		member = ask.id.Credential.Principal.ID
+	}
+	changed, err := a.projects.Renew(ctx, project, member, v.question.Role)
+	if err != nil {
+		return project, verdict{}, ocierr.From(err)
+	}
+	if !changed {
+		return project, v, nil
+	}
+	if project, err = a.resolve(ctx, ask.repo); err != nil {
+		return project, verdict{}, err
+	}
+	v, err = a.judge(ctx, ask, project)
+	return project, v, err
 }
 
 // rule applies the policy, the token's grants and the scope.

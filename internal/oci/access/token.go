@@ -13,6 +13,7 @@ import (
 
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
+	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/telemetry/reqlog"
 )
 
@@ -34,7 +35,12 @@ type tokenResponse struct {
 
 // Mount adds the token endpoint to a router: GET as in the token protocol, POST as in its OAuth 2.0 variant.
 func (a *Access) Mount(r gin.IRouter) {
-	r.Any(TokenPath, func(c *gin.Context) { a.serveToken(c.Writer, c.Request) })
+	r.Any(TokenPath, a.serve)
+}
+
+// serve notes the client's address, as far as the server believes it, for the limits.
+func (a *Access) serve(c *gin.Context) {
+	a.serveToken(c.Writer, c.Request.WithContext(ratelimit.WithAddress(c.Request.Context(), c.ClientIP())))
 }
 
 func (a *Access) serveToken(w http.ResponseWriter, r *http.Request) {

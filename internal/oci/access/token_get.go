@@ -28,7 +28,7 @@ func (a *Access) getToken(w http.ResponseWriter, r *http.Request) {
 
 func (a *Access) tokenForQuery(r *http.Request) (tokenResponse, error) {
 	credential, err := a.basicOrAnonymous(r)
-	if err != nil {
+	if err := a.limitToken(r.Context(), credential, err); err != nil {
 		return tokenResponse{}, err
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)

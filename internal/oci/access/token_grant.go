@@ -32,7 +32,8 @@ func (a *Access) grant(ctx context.Context, credential auth.Credential, asked []
 	return granted, nil
 }
 
-// grantable returns the actions of one scope. What is not the name of a repository gets none.
+// grantable returns the actions of one scope. What is not the name of a repository gets none. A scope does not tell
+// whether a pull will be by digest, which is all that some runners may, so it counts as one; the pull itself tells.
 func (a *Access) grantable(ctx context.Context, id Identity, scope Scope) ([]string, error) {
 	if scope.Type == typeRegistry {
 		return a.grantableCatalog(id), nil
@@ -45,7 +46,8 @@ func (a *Access) grantable(ctx context.Context, id Identity, scope Scope) ([]str
 	if err != nil {
 		return nil, err
 	}
-	permitted, err := a.permittedSoon(ctx, ask{id: id, repo: repo, actions: actionsOf(scope)}, project)
+	// What a request names by its digest may be open where a tag is not; which of them comes, the use of the token tells.
+	permitted, err := a.permittedSoon(ctx, ask{id: id, repo: repo, actions: actionsOf(scope), byDigest: true}, project)
 	if err != nil {
 		return nil, ocierr.From(err)
 	}
@@ -60,7 +62,7 @@ func (a *Access) grantable(ctx context.Context, id Identity, scope Scope) ([]str
 // the same caller has created it: clients keep a token while they push, look and clean up.
 func (a *Access) permittedSoon(ctx context.Context, ask ask, project projects.Project) ([]rbac.Action, error) {
 	if project.State != rbac.StateAbsent {
-		v, err := a.judge(ctx, ask, project)
+		_, v, err := a.judgeNow(ctx, ask, project, func(v verdict) bool { return len(v.permitted) == len(ask.actions) })
 		return v.permitted, err
 	}
 	question := ask.question(project)

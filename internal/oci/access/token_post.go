@@ -49,8 +49,8 @@ func (a *Access) tokenForForm(r *http.Request) (tokenResponse, error) {
 	if err != nil {
 		return tokenResponse{}, err
 	}
-	credential, err := a.auth.VerifySecret(r.Context(), secret)
-	if err != nil {
+	credential, err := a.verifySecret(r.Context(), secret)
+	if err := a.limitToken(r.Context(), credential, err); err != nil {
 		return tokenResponse{}, err
 	}
 	return a.issue(r.Context(), credential, form.Get("service"), form["scope"])

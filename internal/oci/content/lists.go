@@ -2,7 +2,6 @@ package content
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -78,11 +77,13 @@ func (s *Store) Tags(ctx context.Context, p Place, last string, limit int) ([]st
 
 // Referrer is a manifest that refers to a subject, as the referrers API describes it.
 type Referrer struct {
-	MediaType    string          `json:"mediaType"`
-	Digest       digest.Digest   `json:"digest"`
-	Size         int64           `json:"size"`
-	ArtifactType string          `json:"artifactType,omitempty"`
-	Annotations  json.RawMessage `json:"annotations,omitempty"`
+	MediaType    string        `json:"mediaType"`
+	Digest       digest.Digest `json:"digest"`
+	Size         int64         `json:"size"`
+	ArtifactType string        `json:"artifactType,omitempty"`
+	// Annotations is a JSON object as the manifest has it, or empty. It may be as long as a manifest, and is not
+	// encoded again.
+	Annotations string `json:"-"`
 }
 
 // length is at least what the referrer takes in an answer, in bytes.
@@ -91,48 +92,52 @@ func (r *Referrer) length() int {
 	return len(r.Annotations) + 2*(len(r.ArtifactType)+len(r.MediaType)) + rest
 }
 
-// Referrers lists a page of the manifests that refer to a subject, in the order of their digests after last, of one
-// artifact type unless that is empty (end-12), and tells whether there are more. A page has up to limit entries, and
-// as JSON up to maxBytes bytes, but one entry always fits. An unknown subject or repository has none.
+// Referrers gives a page of the manifests that refer to a subject to each, one after the other and none of them kept,
+// in the order of their digests after last, of one artifact type unless that is empty (end-12). A page has up to limit
+// entries, and as JSON up to maxBytes bytes, but one entry always fits. An unknown subject or repository has none.
+//
+// more is the digest after which the next page begins, or empty where there is none. An error of each is returned as it
+// is. It must not wait: a connection is held meanwhile.
 func (s *Store) Referrers(
 	ctx context.Context, p Place, subject digest.Digest, artifactType, last string, limit, maxBytes int,
-) (page []Referrer, more bool, err error) {
+	each func(Referrer) error,
+) (more digest.Digest, err error) {
 	rows, err := s.DB.Query(ctx, listReferrers, p.Project, p.Path, string(subject), last, artifactType,
 		int64(limit)+1, int64(maxBytes))
 	if err != nil {
-		return nil, false, fmt.Errorf("list referrers: %w", err)
+		return "", fmt.Errorf("list referrers: %w", err)
 	}
 	defer rows.Close()
-	page = []Referrer{}
-	for size := 256; rows.Next(); {
+	var previous digest.Digest
+	for n, size := 0, 256; rows.Next(); n++ {
 		r, err := scanReferrer(rows)
 		if err != nil {
-			return nil, false, fmt.Errorf("list referrers: %w", err)
+			return "", fmt.Errorf("list referrers: %w", err)
 		}
 		size += r.length()
-		if len(page) == limit || len(page) > 0 && size > maxBytes {
-			return page, true, nil
+		if n == limit || n > 0 && size > maxBytes {
+			return previous, nil
 		}
-		page = append(page, r)
+		if err := each(r); err != nil {
+			return "", err
+		}
+		previous = r.Digest
 	}
 	if err := rows.Err(); err != nil {
-		return nil, false, fmt.Errorf("list referrers: %w", err)
+		return "", fmt.Errorf("list referrers: %w", err)
 	}
-	return page, false, nil
+	return "", nil
 }
 
 // scanReferrer reads a row. A descriptor's media type has no parameters, though the Content-Type may have had some.
 func scanReferrer(rows database.Rows) (Referrer, error) {
 	var r Referrer
-	var contentType, annotations string
-	if err := rows.Scan(scanDigest(&r.Digest), &contentType, &r.Size, &r.ArtifactType, &annotations); err != nil {
+	var contentType string
+	if err := rows.Scan(scanDigest(&r.Digest), &contentType, &r.Size, &r.ArtifactType, &r.Annotations); err != nil {
 		return Referrer{}, err
 	}
 	mediaType, _, _ := strings.Cut(contentType, ";")
 	r.MediaType = strings.ToLower(strings.TrimSpace(mediaType))
-	if annotations != "" {
-		r.Annotations = json.RawMessage(annotations)
-	}
 	return r, nil
 }
 

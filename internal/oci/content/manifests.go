@@ -17,10 +17,6 @@ import (
 // ErrBlobsMissing says that a manifest names blobs which its repository does not show.
 var ErrBlobsMissing = errors.New("the manifest names blobs that the repository does not have")
 
-// inlineManifest is the size up to which a manifest's bytes travel with its row, in bytes. Larger ones are read on
-// their own and cached.
-const inlineManifest = 64 << 10
-
 // Manifest is a manifest as a repository shows it.
 type Manifest struct {
 	// Repository is the ID of the repository.
@@ -31,7 +27,7 @@ type Manifest struct {
 	MediaType string
 	// Size is the content's length in bytes.
 	Size int64
-	// Content is the content as it was pushed; nil unless asked for.
+	// Content is the content as it was pushed; nil unless asked for, and of large manifests: see LargeManifest.
 	Content []byte
 
 	lastPulled int64 // as the row says
@@ -50,6 +46,7 @@ const byDigest = `
 
 const (
 	manifestHead = `SELECT r.id, m.digest, m.media_type, m.size, coalesce(m.last_pulled_at, 0), NULL`
+	// A manifest's bytes travel with its row up to 64 KiB. Larger ones are read on their own and cached.
 	manifestFull = `SELECT r.id, m.digest, m.media_type, m.size, coalesce(m.last_pulled_at, 0), CASE WHEN m.size <= 65536 THEN m.content END`
 )
 
@@ -61,24 +58,24 @@ var (
 	manifestContent = database.SQL(`SELECT content FROM manifests WHERE repository_id = $1 AND digest = $2`)
 )
 
-// ManifestByTag looks a manifest up by a tag; withContent also reads its bytes. It returns ErrNotFound where the
-// repository does not show it.
+// ManifestByTag looks a manifest up by a tag; withContent also reads its bytes, unless they are many. It returns
+// ErrNotFound where the repository does not show it.
 func (s *Store) ManifestByTag(ctx context.Context, p Place, tag string, withContent bool) (Manifest, error) {
 	if withContent {
-		return s.manifest(ctx, fullByTag, p, tag, true)
+		return s.manifest(ctx, fullByTag, p, tag)
 	}
-	return s.manifest(ctx, headByTag, p, tag, false)
+	return s.manifest(ctx, headByTag, p, tag)
 }
 
 // ManifestByDigest is ManifestByTag for a digest.
 func (s *Store) ManifestByDigest(ctx context.Context, p Place, d digest.Digest, withContent bool) (Manifest, error) {
 	if withContent {
-		return s.manifest(ctx, fullByDigest, p, string(d), true)
+		return s.manifest(ctx, fullByDigest, p, string(d))
 	}
-	return s.manifest(ctx, headByDigest, p, string(d), false)
+	return s.manifest(ctx, headByDigest, p, string(d))
 }
 
-func (s *Store) manifest(ctx context.Context, stmt database.Stmt, p Place, ref string, withContent bool) (Manifest, error) {
+func (s *Store) manifest(ctx context.Context, stmt database.Stmt, p Place, ref string) (Manifest, error) {
 	var m Manifest
 	err := s.DB.QueryRow(ctx, stmt, p.Project, p.Path, ref).
 		Scan(&m.Repository, scanDigest(&m.Digest), &m.MediaType, &m.Size, &m.lastPulled, &m.Content)
@@ -88,18 +85,13 @@ func (s *Store) manifest(ctx context.Context, stmt database.Stmt, p Place, ref s
 	if err != nil {
 		return Manifest{}, fmt.Errorf("look up manifest: %w", err)
 	}
-	if !withContent || m.Size <= inlineManifest {
-		return m, nil
-	}
-	if m.Content, err = s.largeManifest(ctx, m); err != nil {
-		return Manifest{}, err
-	}
 	return m, nil
 }
 
-// largeManifest reads the bytes of a manifest whose row has just been seen: that it is visible is never taken from
-// the cache, only what never changes.
-func (s *Store) largeManifest(ctx context.Context, m Manifest) ([]byte, error) {
+// LargeManifest reads the bytes of a manifest that has just been looked up and came without them: that it is visible is
+// never taken from the cache, only what never changes. All who read it meanwhile share the bytes. It returns ErrNotFound
+// where the manifest has gone.
+func (s *Store) LargeManifest(ctx context.Context, m Manifest) ([]byte, error) {
 	if content, ok := s.manifests.get(m.Repository, m.Digest); ok {
 		return content, nil
 	}

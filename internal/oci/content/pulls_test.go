@@ -73,7 +73,7 @@ func (w *world) wantPulled(p content.Place, d digest.Digest, manifest, repositor
 }
 
 func TestLastPullsAreSampled(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	each(t, func(_ *testing.T, w *world) {
 		start := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 		clock := &hands{start}
 		s := w.pulling(clock)

@@ -78,7 +78,7 @@ func parseOffset(text string) (int64, bool) {
 
 // parseDigits is stricter than strconv, which takes signs.
 func parseDigits(text string) (int64, bool) {
-	if text == "" || strings.Trim(text, "0123456789") != "" {
+	if !digitsOnly(text) {
 		return 0, false
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
@@ -86,6 +86,10 @@ func parseDigits(text string) (int64, bool) {
 		return 0, false
 	}
 	return n, true
+}
+
+func digitsOnly(text string) bool {
+	return text != "" && strings.Trim(text, "0123456789") == ""
 }
 
 // FormatUploadRange gives the Range of an upload's answer after so many bytes

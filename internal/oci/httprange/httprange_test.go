@@ -96,7 +96,11 @@ func TestSingleRange(t *testing.T) {
 		{"bytes=--5", 0, 0, false},
 		{"bytes=0-9,20-29", 0, 0, false},
 		{"bytes=+0-9", 0, 0, false},
-		{"bytes=0-99999999999999999999", 0, 0, false},
+		{"bytes=0-+9", 0, 0, false},
+		{"bytes=-+9", 0, 0, false},
+		{"bytes=0-99999999999999999999", 0, 100, true},
+		{"bytes=-99999999999999999999", 0, 100, true},
+		{"bytes=99999999999999999999-", 0, 0, false},
 		{"octets=0-9", 0, 0, false},
 		{"bytes", 0, 0, false},
 		{"", 0, 0, false},
@@ -122,16 +126,58 @@ type zeroReader struct{}
 
 func (zeroReader) ReadAt(p []byte, _ int64) (int, error) { clear(p); return len(p), nil }
 
+func TestCanonical(t *testing.T) {
+	for header, want := range map[string]string{
+		"bytes=0-9":                             "bytes=0-9",
+		"Bytes= 7 - 9 ":                         "bytes=7-9",
+		"bytes=007-":                            "bytes=7-",
+		"bytes=0-99999999999999999999":          "bytes=0-100",
+		"bytes=99999999999999999999-":           "bytes=100-",
+		"bytes=-99999999999999999999":           "bytes=-100",
+		"bytes=-000":                            "bytes=100-",
+		"bytes=0-0,, 5-99999999999999999999,-2": "bytes=0-0,,5-100,-2",
+		"bytes=9-7":                             "bytes=9-7",
+		"bytes=":                                "bytes=",
+		"bytes=+0-9":                            "",
+		"bytes=0-+9":                            "",
+		"bytes=-+9":                             "",
+		"bytes=--9":                             "",
+		"bytes=-":                               "",
+		"bytes=5":                               "",
+		"bytes=x-y":                             "",
+		"bytes=0-9,+5-7":                        "",
+		"bytes=0x0-9":                           "",
+		"items=0-9":                             "",
+		"bytes":                                 "",
+		"":                                      "",
+		"bytes=0-9/100":                         "",
+		"bytes=" + strings.Repeat("9", 10_000) + "-5": "bytes=100-5",
+	} {
+		got, ranges, ok := httprange.Canonical(header, 100)
+		if got != want || ok != (want != "") || ok && ranges != strings.Count(header, ",")+1 {
+			t.Errorf("%.40q: got %q, %d, %t, want %q", header, got, ranges, ok, want)
+		}
+	}
+}
+
 // checkServeContent holds the hint against what net/http really sends.
 func checkServeContent(t *testing.T, header string, size int64) {
 	t.Helper()
+	canonical, _, counts := httprange.Canonical(header, size)
+	again, _, still := httprange.Canonical(canonical, size)
+	if again != canonical || still != counts || strings.ContainsRune(canonical, '+') {
+		t.Fatalf("%q of %d: canonical %q, of that %q, %t", header, size, canonical, again, still)
+	}
 	start, length, ok := httprange.SingleRange(header, size)
 	if !ok {
 		return
 	}
+	if !counts {
+		t.Fatalf("%q of %d: a hint for what does not count", header, size)
+	}
 	recorder := httptest.NewRecorder()
 	request := httptest.NewRequest(http.MethodGet, "/", nil)
-	request.Header.Set("Range", header)
+	request.Header.Set("Range", canonical)
 	http.ServeContent(recorder, request, "", time.Time{}, zeros{io.NewSectionReader(zeroReader{}, 0, size)})
 	want := fmt.Sprintf("bytes %d-%d/%d", start, start+length-1, size)
 	if got := recorder.Header().Get("Content-Range"); recorder.Code != http.StatusPartialContent || got != want {
@@ -158,10 +204,13 @@ func FuzzContentRange(f *testing.F) {
 }
 
 func FuzzSingleRange(f *testing.F) {
-	for _, seed := range []string{"bytes=0-5", "bytes=-5", "bytes=5-", "bytes=0-5,7-8", "bytes= 1 - 2 ", "bytes=-0", "bytes=0-9223372036854775807"} {
+	for _, seed := range []string{
+		"bytes=0-5", "bytes=-5", "bytes=5-", "bytes=0-5,7-8", "bytes= 1 - 2 ", "bytes=-0", "bytes=0-9223372036854775807",
+		"bytes=0-99999999999999999999", "bytes=99999999999999999999-", "bytes=-99999999999999999999", "bytes=+0-9", "bytes=-+5",
+	} {
 		f.Add(seed, int64(10))
 	}
 	f.Fuzz(func(t *testing.T, header string, size int64) {
-		checkServeContent(t, header, size%10_000)
+		checkServeContent(t, header, max(size, -size)%10_000)
 	})
 }

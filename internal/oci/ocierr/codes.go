@@ -94,6 +94,10 @@ var (
 	// out of order (section "Pushing a blob in chunks").
 	RangeInvalid = define(http.StatusRequestedRangeNotSatisfiable, codeBlobUploadInvalid, "content range does not continue the upload")
 
+	// PreconditionFailed answers for content that If-Match does not name
+	// (RFC 9110, section 13.1.1); the specification has no code for it.
+	PreconditionFailed = define(http.StatusPreconditionFailed, codeUnsupported, "the content is not what If-Match names")
+
 	// RangeNotSatisfiable answers for a Range outside a blob
 	// (section "Pulling blobs"; RFC 9110, section 15.5.17).
 	RangeNotSatisfiable = define(http.StatusRequestedRangeNotSatisfiable, codeSizeInvalid, "requested range is outside the content")

@@ -6,12 +6,14 @@ import (
 	"net/http"
 
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/storage"
 )
 
 // From finds the answer for any error. An *Error in the chain wins; a database
-// or storage that does not answer, or not in time, is Unavailable; a body over
-// the limit of http.MaxBytesReader is 413; everything else is Internal.
+// or storage that does not answer, or not in time, is Unavailable; a request
+// over a rate limit is TooManyRequests; a body over the limit of
+// http.MaxBytesReader is 413; everything else is Internal.
 // The error itself becomes the cause. From of nil is nil: test for it before
 // assigning the result to a variable of type error.
 func From(err error) *Error {
@@ -23,6 +25,9 @@ func From(err error) *Error {
 	}
 	if unavailable(err) {
 		return Unavailable.WithCause(err)
+	}
+	if limited, ok := errors.AsType[*ratelimit.Error](err); ok {
+		return TooManyRequests.WithHeader("Retry-After", limited.RetryAfter()).WithCause(err)
 	}
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return BlobTooLarge.With("request body exceeds %d bytes", tooLarge.Limit).WithCause(err)

@@ -69,6 +69,7 @@ func marshalDetail(detail any) json.RawMessage {
 func setHeader(header, extra http.Header, length int) {
 	for _, key := range []string{
 		"Accept-Ranges", "Content-Encoding", "Content-Range", "Docker-Content-Digest", "Etag", "Last-Modified",
+		"Link",
 	} {
 		header.Del(key)
 	}

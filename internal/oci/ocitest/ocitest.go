@@ -21,6 +21,7 @@ import (
 	"github.com/berthregistry/berth/internal/oci/uploads"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/projects/quota"
+	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/storage"
 	"github.com/berthregistry/berth/internal/storage/storeurl"
@@ -87,12 +88,16 @@ type Options struct {
 	Store func(storage.Store) storage.Store
 	// TagsPage and ReferrersPage are page sizes; 0 means 1000.
 	TagsPage, ReferrersPage int
+	// Memory and CallerMemory bound what is held for all requests and for those of one caller; 0 means the product's.
+	Memory, CallerMemory int64
 	// Redirect answers blob GETs with presigned URLs.
 	Redirect bool
 	// UnclaimedPull lets anonymous pushers pull.
 	UnclaimedPull bool
 	// CacheTTL is how long answers about tokens, projects and roles are kept; 0 means the product's.
 	CacheTTL time.Duration
+	// Limits says how often callers may ask; nil means as often as they like.
+	Limits *ratelimit.Limiter
 }
 
 func (o Options) withDefaults() Options {
@@ -171,7 +176,7 @@ func (e *Env) build(tb testing.TB, opts Options, url string) *Replica {
 	})
 	handler := oci.New(oci.Config{
 		Access: access.New(access.Config{
-			Auth: users, Projects: tenants, Policy: policy, Realm: url + "/auth/token", Service: "berth-test",
+			Auth: users, Projects: tenants, Policy: policy, Realm: url + "/auth/token", Service: "berth-test", Limits: opts.Limits,
 		}),
 		Content: content.New(content.Config{
 			DB: e.DB, Clock: opts.Clock, LinkLife: uploads.LinkLife, TrashLife: 7 * 24 * time.Hour, ManifestCache: 16 << 20,
@@ -179,6 +184,7 @@ func (e *Env) build(tb testing.TB, opts Options, url string) *Replica {
 		}),
 		Uploads: up, Store: store, MaxManifestSize: 4 << 20,
 		TagsPage: opts.TagsPage, ReferrersPage: opts.ReferrersPage, Redirect: opts.Redirect, PublicURL: url,
+		Memory: opts.Memory, CallerMemory: opts.CallerMemory,
 	})
 	return &Replica{URL: url, Uploads: up, Auth: users, Projects: tenants, Handler: handler}
 }

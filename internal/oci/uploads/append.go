@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/oci/content"
@@ -21,7 +22,7 @@ import (
 // when it is longer or shorter than announced or too large; *quota.ExceededError, which ends the session; errors that ocierr.From turns into 503 keep the session.
 func (s *Service) Append(ctx context.Context, t Target, ref Ref, body Body) (Progress, error) {
 	var p Progress
-	err := s.write(ctx, t, ref, body, func(w *writer, sess *session) error {
+	err := s.write(ctx, t, ref, body, "", func(w *writer, sess *session) error {
 		body.Reader = w.watch(body.Reader)
 		if err := sess.requireOpen(); err != nil {
 			return err
@@ -48,15 +49,18 @@ func (s *Service) Append(ctx context.Context, t Target, ref Ref, body Body) (Pro
 	return p, s.explain(ctx, err)
 }
 
-// write runs f as the only writer of the session on this replica, and with no writer on another one.
-func (s *Service) write(ctx context.Context, t Target, ref Ref, body Body, f func(*writer, *session) error) error {
+// write runs f as the only writer of the session on this replica, and with no writer on another one. want is the digest
+// of a PUT.
+func (s *Service) write(
+	ctx context.Context, t Target, ref Ref, body Body, want digest.Digest, f func(*writer, *session) error,
+) error {
 	sess, err := s.find(ctx, t, ref)
 	if err != nil {
 		return err
 	}
 	w, inherited, err := s.writers.begin(ctx, sess.id, body.Interrupt)
 	if err != nil {
-		return s.outcome(ctx, sess, err, nil)
+		return s.outcome(ctx, sess, t, want, err, nil)
 	}
 	defer s.writers.end(sess.id, w)
 	if body.Length == 0 {
@@ -71,7 +75,7 @@ func (s *Service) write(ctx context.Context, t Target, ref Ref, body Body, f fun
 	if errors.Is(err, quota.ErrFull) || errors.Is(err, content.ErrBlocked) {
 		return s.hopeless(ctx, sess, t, err)
 	}
-	return s.outcome(ctx, sess, err, context.Cause(w.ctx))
+	return s.outcome(ctx, sess, t, want, err, context.Cause(w.ctx))
 }
 
 // hopeless answers a body for which the project has no room, or that is blocked. The session ends and gives its bytes back:
@@ -87,26 +91,30 @@ func (s *Service) hopeless(ctx context.Context, sess *session, t Target, err err
 }
 
 // outcome turns the reasons for which a writer was stopped into answers. stopped is why its context ended, if it did.
-func (s *Service) outcome(ctx context.Context, sess *session, err, stopped error) error {
+func (s *Service) outcome(ctx context.Context, sess *session, t Target, want digest.Digest, err, stopped error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, errDraining):
 		return ocierr.Unavailable.With("the server is restarting: go on with the session in a moment")
 	case errors.Is(err, errSuperseded), errors.Is(err, context.Canceled) && errors.Is(stopped, errSuperseded):
-		return s.overtaken(ctx, sess, true)
+		return s.overtaken(ctx, sess, t, want, true)
 	case errors.Is(err, errStale):
-		return s.overtaken(ctx, sess, false)
+		return s.overtaken(ctx, sess, t, want, false)
 	}
 	return err
 }
 
-// overtaken answers a request whose session another one has moved on, with where it stands by now. One that was stopped
-// before either of them committed a byte is to be sent again: the other may be an older attempt, cut off and late. Its
-// interruption has ended ctx.
-func (s *Service) overtaken(ctx context.Context, sess *session, stopped bool) error {
-	if err := sess.load(context.WithoutCancel(ctx), s.DB); err != nil {
+// overtaken answers a request whose session another one has moved on, with where it stands by now: a PUT of what the
+// other one finished has come true. One that was stopped before either of them committed a byte is to be sent again: the
+// other may be an older attempt, cut off and late. Its interruption has ended ctx.
+func (s *Service) overtaken(ctx context.Context, sess *session, t Target, want digest.Digest, stopped bool) error {
+	ctx = context.WithoutCancel(ctx)
+	if err := sess.load(ctx, s.DB); err != nil {
 		return err
+	}
+	if want != "" && sess.status == statusFinished {
+		return s.confirm(ctx, sess, t, want)
 	}
 	if err := sess.requireOpen(); err != nil {
 		return err
@@ -221,7 +229,7 @@ func (s *Service) Cancel(ctx context.Context, t Target, ref Ref) error {
 	}
 	w, _, err := s.writers.begin(ctx, sess.id, func() {})
 	if err != nil {
-		return s.outcome(ctx, sess, err, nil)
+		return s.outcome(ctx, sess, t, "", err, nil)
 	}
 	defer s.writers.end(sess.id, w)
 	for range maxRaces {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 
 	"github.com/opencontainers/go-digest"
 
@@ -23,7 +22,7 @@ import (
 // Errors are those of Append, and DIGEST_INVALID when the content has another digest: the session then ends and its
 // bytes are released.
 func (s *Service) Finish(ctx context.Context, t Target, ref Ref, body Body, want digest.Digest) error {
-	err := s.write(ctx, t, ref, body, func(w *writer, sess *session) error {
+	err := s.write(ctx, t, ref, body, want, func(w *writer, sess *session) error {
 		body.Reader = w.watch(body.Reader)
 		if sess.status == statusFinished {
 			return s.finishAgain(ctx, w, sess, t, body, want)
@@ -37,7 +36,7 @@ func (s *Service) Finish(ctx context.Context, t Target, ref Ref, body Body, want
 		}
 		err = r.finish(want, false)
 		if err != nil && sess.status == statusFinished {
-			return s.finishAgain(ctx, w, sess, t, Body{Reader: http.NoBody}, want) // the same PUT won on another replica
+			return s.confirm(ctx, sess, t, want) // the same PUT won on another replica
 		}
 		return err
 	})
@@ -53,7 +52,7 @@ func (s *Service) Monolithic(ctx context.Context, t Target, body Body, want dige
 	sess := newSession(t, id, digests.Of(want))
 	w, _, err := s.writers.begin(ctx, id, body.Interrupt)
 	if err != nil {
-		return s.outcome(ctx, sess, err, nil)
+		return s.outcome(ctx, sess, t, want, err, nil)
 	}
 	defer s.writers.end(id, w)
 	body.Reader = w.watch(body.Reader)
@@ -71,7 +70,7 @@ func (s *Service) Monolithic(ctx context.Context, t Target, body Body, want dige
 		}
 	}
 	if errors.Is(err, errDraining) {
-		return s.outcome(ctx, sess, err, nil)
+		return s.outcome(ctx, sess, t, want, err, nil)
 	}
 	return err
 }
@@ -215,6 +214,15 @@ func (s *Service) finishAgain(
 	rest := io.LimitReader(body.Reader, sess.committed.offset+1) // what repeats the content is no longer than it
 	if _, err := io.Copy(io.Discard, rest); err != nil {
 		return s.interrupted(w, err)
+	}
+	return s.confirm(ctx, sess, t, want)
+}
+
+// confirm answers a PUT whose session is finished: it succeeds if this is the content and the blob is visible, which it
+// then stays.
+func (s *Service) confirm(ctx context.Context, sess *session, t Target, want digest.Digest) error {
+	if sess.digest != want {
+		return ocierr.BlobUploadUnknown.With("the upload session has ended")
 	}
 	kept, err := content.Keep(ctx, s.DB, t.Project, t.Path, want, s.keepUntil())
 	if err != nil {

@@ -1,6 +1,8 @@
 package front
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -29,11 +31,25 @@ func (e *edge) logRequest(r *http.Request, w *response, record *reqlog.Record, b
 	if err := record.Err(); err != nil {
 		attrs = append(attrs, slog.String("error", err.Error()))
 	}
-	e.logger.LogAttrs(r.Context(), requestLevel(r, w.status), "request", attrs...)
+	gone := e.clientGone(r)
+	if gone {
+		attrs = append(attrs, slog.Bool("client_gone", true))
+	}
+	e.logger.LogAttrs(r.Context(), requestLevel(r, w.status, gone), "request", attrs...)
 }
 
-func requestLevel(r *http.Request, status int) slog.Level {
+// clientGone tells whether the client gave the request up before its answer was complete. Until then nothing else ends
+// the context but the server's own last cut, when it stops.
+func (e *edge) clientGone(r *http.Request) bool {
+	return errors.Is(r.Context().Err(), context.Canceled) && !e.cutting.Load()
+}
+
+// requestLevel is how much a request matters. One that its client gave up fails for that reason, and clients give up
+// as often as they like: it says nothing about the server.
+func requestLevel(r *http.Request, status int, gone bool) slog.Level {
 	switch {
+	case gone:
+		return slog.LevelInfo
 	case status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable:
 		return slog.LevelError
 	case status >= http.StatusInternalServerError:

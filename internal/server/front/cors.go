@@ -13,11 +13,11 @@ var (
 		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 	}, ", ")
 	corsRequestHeaders = strings.Join([]string{
-		"Accept", "Authorization", "Content-Range", "Content-Type", "If-Match", "If-None-Match", "Range", requestIDHeader,
+		"Accept", "Authorization", "Content-Range", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Range", requestIDHeader,
 	}, ", ")
 	corsExposed = strings.Join([]string{
 		"Accept-Ranges", "Content-Length", "Content-Range", "Docker-Content-Digest", "Docker-Distribution-Api-Version",
-		"Docker-Upload-UUID", "ETag", "Link", "Location", "OCI-Chunk-Max-Length", "OCI-Chunk-Min-Length",
+		"Docker-Upload-UUID", "ETag", "Idempotency-Replayed", "Link", "Location", "OCI-Chunk-Max-Length", "OCI-Chunk-Min-Length",
 		"OCI-Filters-Applied", "OCI-Subject", "OCI-Tag", "Range", "Retry-After", "Warning", "WWW-Authenticate", requestIDHeader,
 	}, ", ")
 )

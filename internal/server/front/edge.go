@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/berthregistry/berth/internal/telemetry/reqlog"
@@ -18,6 +19,7 @@ type edge struct {
 	cors     cors
 	copies   copySlots
 	inFlight sync.WaitGroup // handlers that still run
+	cutting  atomic.Bool    // the server closes connections under their handlers
 }
 
 // ServeHTTP implements http.Handler.

@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -266,4 +269,70 @@ func TestCORS(t *testing.T) {
 			t.Errorf("%s: Vary %v", name, header.Values("Vary"))
 		}
 	}
+}
+
+// TestAccessLogOfClientsThatLeave: a client that cancels as often as it likes is no failure of the server.
+func TestAccessLogOfClientsThatLeave(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	var status int
+	server, lines := newFront(t, nil, routes{"/v2/*path": func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v2/gone" {
+			cancel()
+		}
+		reqlog.Fail(r.Context(), errors.Join(errors.New("disk on fire"), r.Context().Err()))
+		w.WriteHeader(status)
+	}})
+	for _, status = range []int{http.StatusServiceUnavailable, http.StatusInternalServerError} {
+		server.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/v2/stays", nil))
+		server.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/v2/gone", nil).WithContext(ctx))
+	}
+	server.edge.cutting.Store(true)
+	server.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/v2/gone", nil).WithContext(ctx))
+	var got []string
+	for _, line := range lines.with(t, "request") {
+		got = append(got, fmt.Sprint(line["level"], line["path"], line["client_gone"]))
+	}
+	want := []string{
+		"WARN/v2/stays<nil>", "INFO/v2/gonetrue", "ERROR/v2/stays<nil>", "INFO/v2/gonetrue", "ERROR/v2/gone<nil>",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestAccessLogOfResetStreams resets streams of HTTP/2 under their handlers.
+func TestAccessLogOfResetStreams(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, lines := newFront(t, idleSettings, routes{"/v2/*path": func(w http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}})
+		listener := newPipes()
+		serve(t, server, listener)
+		client := listener.client(t, true)
+		for range 20 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://berth/v2/reset", http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if response, err := client.Do(request); err == nil {
+				t.Errorf("answer %s", response.Status)
+				_ = response.Body.Close()
+			}
+			cancel()
+		}
+		synctest.Wait()
+		found := lines.with(t, "request")
+		if len(found) != 20 {
+			t.Errorf("%d lines", len(found))
+		}
+		for _, line := range found {
+			if line["level"] != "INFO" || line["client_gone"] != true {
+				t.Errorf("logged %v", line)
+			}
+		}
+	})
 }

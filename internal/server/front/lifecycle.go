@@ -114,6 +114,7 @@ func (s *Server) drain(ctx context.Context) {
 		s.logger.InfoContext(ctx, "stopped: the last requests were ended in good order")
 		return
 	}
+	s.edge.cutting.Store(true)
 	_ = s.http.Close() // what it says is about connections that are to be cut
 	if s.awaitHandlers(closeGrace) {
 		s.logger.WarnContext(ctx, "stopped: requests were cut")

@@ -19,6 +19,8 @@ const (
 	Denied = "denied"
 	// RemoteIP is the client's address, behind trusted proxies.
 	RemoteIP = "remote_ip"
+	// OverLimit is the class of requests that the caller makes too many of.
+	OverLimit = "over_limit"
 )
 
 // maxAttrs bounds a record: a handler that sets keys in a loop must not fill the log.
