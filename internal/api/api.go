@@ -87,7 +87,7 @@ func New(cfg Config) (*API, error) {
 func (a *API) Mount(r gin.IRouter) {
 	mountDocs(r)
 	group := r.Group(Prefix, a.enter, a.authenticate, a.authorize, a.validate, a.idempotent)
-	handlers := apigen.NewStrictHandlerWithOptions(a, nil, apigen.StrictGinServerOptions{
+	handlers := apigen.NewStrictHandlerWithOptions(a, []apigen.StrictMiddlewareFunc{detached}, apigen.StrictGinServerOptions{
 		RequestErrorHandlerFunc:  unreadable,
 		HandlerErrorFunc:         a.fail,
 		ResponseErrorHandlerFunc: refuse,
@@ -95,6 +95,12 @@ func (a *API) Mount(r gin.IRouter) {
 	apigen.RegisterHandlersWithOptions(group, handlers, apigen.GinServerOptions{
 		ErrorHandler: func(c *gin.Context, err error, _ int) { unreadable(c, err) },
 	})
+}
+
+// detached gives handlers, for a context, a copy that lives on: Gin uses its own again for the next request, while the
+// database may still look whether the one that it was given is done.
+func detached(handler apigen.StrictHandlerFunc, _ string) apigen.StrictHandlerFunc {
+	return func(c *gin.Context, request any) (any, error) { return handler(c.Copy(), request) }
 }
 
 // fail ends a request whose handler returned err. If the project was not what this replica remembered, it looks again
