@@ -53,7 +53,7 @@ func (s *sqlite) migrate(ctx context.Context) (int, error) {
 	total := 0
 	for attempt := 1; ; attempt++ {
 		applied, err := provider.Up(ctx)
-		total += len(applied)
+		total += len(applied) + partly(err)
 		if err == nil {
 			return total, nil
 		}
@@ -69,7 +69,16 @@ func (s *sqlite) migrate(ctx context.Context) (int, error) {
 
 // isRace reports whether another process may have been at the same work.
 func isRace(err error) bool {
-	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrConflict) || strings.Contains(err.Error(), "already exists")
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrConflict) ||
+		strings.Contains(err.Error(), "already exists") || strings.Contains(err.Error(), "duplicate column name")
+}
+
+// partly is how many migrations went well before the one that failed.
+func partly(err error) int {
+	if partial, ok := errors.AsType[*goose.PartialError](err); ok {
+		return len(partial.Applied)
+	}
+	return 0
 }
 
 func newProvider(dialect goose.Dialect, db *sql.DB, folder string, options ...goose.ProviderOption) (*goose.Provider, error) {

@@ -52,6 +52,7 @@ func servers(t *testing.T) backends {
 // settings are those of every server of these tests.
 func (b backends) settings() config.Config {
 	cfg := config.Default()
+	cfg.RateLimit.Enabled = false // all clients of a test come from one address; limits have tests of their own
 	cfg.HTTP.Addr = "127.0.0.1:0"
 	cfg.Operation.MetricsAddr = ""
 	cfg.Database.URL = config.SecretURL(b.database)
