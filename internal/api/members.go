@@ -3,8 +3,6 @@ package api
 import (
 	"context"
 
-	"github.com/google/uuid"
-
 	"github.com/berthregistry/berth/internal/api/apigen"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/rbac"
@@ -45,7 +43,7 @@ func (a *API) AddMember(ctx context.Context, request apigen.AddMemberRequestObje
 func (a *API) GetMember(ctx context.Context, request apigen.GetMemberRequestObject) (apigen.GetMemberResponseObject, error) {
 	member, err := a.projects.Member(ctx, callOf(ctx).project.ID, request.User)
 	if err != nil {
-		return nil, noMember(err)
+		return nil, noThing(err)
 	}
 	return apigen.GetMember200JSONResponse{
 		Body: memberOf(member), Headers: apigen.GetMember200ResponseHeaders{ETag: etag(member.Version)},
@@ -61,7 +59,7 @@ func (a *API) UpdateMember(ctx context.Context, request apigen.UpdateMemberReque
 	one := callOf(ctx)
 	member, err := a.projects.ChangeMember(ctx, one.guard, one.project.ID, request.User, rbac.Role(request.Body.Role), version)
 	if err != nil {
-		return nil, noMember(err)
+		return nil, noThing(err)
 	}
 	return apigen.UpdateMember200JSONResponse{
 		Body: memberOf(member), Headers: apigen.UpdateMember200ResponseHeaders{ETag: etag(member.Version)},
@@ -71,9 +69,5 @@ func (a *API) UpdateMember(ctx context.Context, request apigen.UpdateMemberReque
 // RemoveMember implements the operation removeMember.
 func (a *API) RemoveMember(ctx context.Context, request apigen.RemoveMemberRequestObject) (apigen.RemoveMemberResponseObject, error) {
 	one := callOf(ctx)
-	return apigen.RemoveMember204Response{}, noMember(a.projects.RemoveMember(ctx, one.guard, one.project.ID, request.User))
-}
-
-func runnerPath(project, id uuid.UUID) string {
-	return Prefix + "/projects/" + project.String() + "/runners/" + id.String()
+	return apigen.RemoveMember204Response{}, noThing(a.projects.RemoveMember(ctx, one.guard, one.project.ID, request.User))
 }

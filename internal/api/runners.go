@@ -63,7 +63,7 @@ func (a *API) CreateRunner(ctx context.Context, request apigen.CreateRunnerReque
 		ProjectID: one.project.ID, Name: body.Name, ExpiresAt: expires, CreatedBy: one.user().String(),
 		Guard: one.guard.Require,
 		Also: func(b *database.Batch, id uuid.UUID) {
-			a.projects.FirstGrant(b, one.project.ID, id, valueOf(body.Repositories), one.user().String())
+			a.projects.AddGrant(b, one.project.ID, id, valueOf(body.Repositories), one.user().String())
 		},
 	})
 	if err != nil {
@@ -77,6 +77,10 @@ func (a *API) CreateRunner(ctx context.Context, request apigen.CreateRunnerReque
 		Body:    apigen.CreatedRunner{Secret: secret, Runner: runner},
 		Headers: apigen.CreateRunner201ResponseHeaders{Location: optional(runnerPath(one.project.ID, token.ID))},
 	}, nil
+}
+
+func runnerPath(project, id uuid.UUID) string {
+	return Prefix + "/projects/" + project.String() + "/runners/" + id.String()
 }
 
 func runnerOwner(one *call) auth.Owner { return auth.ByProject(auth.TokenRunner, one.project.ID) }
@@ -113,8 +117,6 @@ func noThing(err error) error {
 	}
 	return err
 }
-
-func noMember(err error) error { return noThing(err) }
 
 // ListServerRunners implements the operation listServerRunners.
 func (a *API) ListServerRunners(ctx context.Context, request apigen.ListServerRunnersRequestObject) (apigen.ListServerRunnersResponseObject, error) {

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -20,7 +19,7 @@ func (a *API) Login(ctx context.Context, request apigen.LoginRequestObject) (api
 	}
 	one := callOf(ctx)
 	secret, session, err := a.auth.OpenSession(ctx, auth.NewSession{
-		UserID: user.ID, UserVersion: user.Version, TokenID: tokenID, UserAgent: shortened(one.userAgent), RemoteIP: one.remoteIP,
+		UserID: user.ID, UserVersion: user.Version, TokenID: tokenID, UserAgent: one.userAgent, RemoteIP: one.remoteIP,
 	})
 	if err != nil {
 		return nil, err
@@ -51,13 +50,6 @@ func (a *API) identifyToken(ctx context.Context, secret string) (auth.User, uuid
 	}
 	user, err := a.auth.User(ctx, credential.Principal.ID)
 	return user, credential.TokenID, err
-}
-
-// maxUserAgent bounds what a session remembers of the client, in bytes.
-const maxUserAgent = 200
-
-func shortened(userAgent string) string {
-	return strings.ToValidUTF8(userAgent[:min(len(userAgent), maxUserAgent)], "")
 }
 
 // Logout implements the operation logout.

@@ -78,7 +78,7 @@ func (s *Service) GrantRunner(
 	b := s.beginLive(guard, id)
 	b.Require(ErrNoSuchRunner, runnerExists, tokenID, id)
 	b.Exec(clearGrantsOf, id, tokenID)
-	s.addGrant(b, id, tokenID, repositories, by)
+	s.AddGrant(b, id, tokenID, repositories, by)
 	var granted grouping
 	b.Query(granted.add, grantOf, id, tokenID)
 	if err := s.commit(ctx, b, id); err != nil {
@@ -90,19 +90,15 @@ func (s *Service) GrantRunner(
 	return granted.grants[0], nil
 }
 
-func (s *Service) addGrant(b *database.Batch, id, tokenID uuid.UUID, repositories []string, by string) {
+// AddGrant adds to b what a runner that b creates may pull from a project (nil: all). by is the principal who does it.
+// Check the repositories first, by ValidGrant.
+func (s *Service) AddGrant(b *database.Batch, id, tokenID uuid.UUID, repositories []string, by string) {
 	now := database.ToMicros(s.now())
 	if repositories == nil {
 		b.Exec(grantAll, id, tokenID, by, now)
 		return
 	}
 	b.Exec(grantSome, id, tokenID, by, now, database.Strings(repositories))
-}
-
-// FirstGrant adds to b what a runner that b creates may pull from a project (nil: all). by is the principal who creates
-// it. Check the repositories first, by ValidPaths.
-func (s *Service) FirstGrant(b *database.Batch, id, tokenID uuid.UUID, repositories []string, by string) {
-	s.addGrant(b, id, tokenID, repositories, by)
 }
 
 // UngrantRunner takes back all that a runner may pull from the project. Errors: ErrNotFound, ErrNoGrant, those of the
