@@ -38,8 +38,8 @@ var rooms = []room{
 	{path: "internal/oci", may: slices.Concat(domain, stores, []string{"internal/oci/*"})},
 	{path: "internal/oci/*", may: slices.Concat(domain, stores)},
 
-	{path: "internal/projects", may: []string{"internal/rbac", "internal/recent", "internal/database", "internal/telemetry"}},
-	{path: "internal/auth", may: []string{"internal/rbac", "internal/recent", "internal/database", "internal/telemetry"}},
+	{path: "internal/projects", may: []string{"internal/rbac", "internal/audit", "internal/recent", "internal/database", "internal/telemetry"}},
+	{path: "internal/auth", may: []string{"internal/rbac", "internal/audit", "internal/recent", "internal/database", "internal/telemetry"}},
 	{path: "internal/audit", may: []string{"internal/database", "internal/telemetry"}},
 	{path: "internal/ratelimit", may: []string{"internal/telemetry"}},
 	{path: "internal/rbac"},
