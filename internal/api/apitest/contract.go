@@ -63,7 +63,7 @@ func Operations(tb testing.TB) []Operation {
 	tb.Helper()
 	all, err := operations()
 	Check(tb, err)
-	return all
+	return slices.Clone(all) // the caller may sort it
 }
 
 var operations = sync.OnceValues(func() ([]Operation, error) {
