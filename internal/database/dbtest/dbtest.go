@@ -3,7 +3,12 @@
 package dbtest
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/berthregistry/berth/internal/database"
@@ -27,17 +32,34 @@ func EachBenchmark(b *testing.B, f func(b *testing.B, db *database.DB)) {
 // SQLite returns a fresh database with the whole schema in a file of the test's own.
 func SQLite(tb testing.TB) *database.DB {
 	tb.Helper()
-	return Open(tb, "sqlite:"+filepath.Join(tb.TempDir(), "berth.db"))
+	content, err := sqliteTemplate()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	file := filepath.Join(tb.TempDir(), "berth.db")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	return open(tb, "sqlite:"+file)
 }
 
 // Postgres returns a fresh database with the whole schema on the server of the test process.
 func Postgres(tb testing.TB) *database.DB {
 	tb.Helper()
-	return Open(tb, testenv.Postgres(tb))
+	return open(tb, testenv.PostgresFilled(tb, migrate))
 }
 
 // Open opens and migrates the database of a URL, and closes it when the test ends.
 func Open(tb testing.TB, url string) *database.DB {
+	tb.Helper()
+	db := open(tb, url)
+	if _, err := db.Migrate(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+	return db
+}
+
+func open(tb testing.TB, url string) *database.DB {
 	tb.Helper()
 	db, err := database.Open(tb.Context(), database.Config{URL: url})
 	if err != nil {
@@ -48,8 +70,29 @@ func Open(tb testing.TB, url string) *database.DB {
 			tb.Error(err)
 		}
 	})
-	if _, err := db.Migrate(tb.Context()); err != nil {
-		tb.Fatal(err)
-	}
 	return db
 }
+
+// migrate gives an empty database the whole schema.
+func migrate(url string) error {
+	ctx := context.Background()
+	db, err := database.Open(ctx, database.Config{URL: url})
+	if err != nil {
+		return fmt.Errorf("open the template: %w", err)
+	}
+	_, err = db.Migrate(ctx)
+	return errors.Join(err, db.Close())
+}
+
+// sqliteTemplate is the file of a database with the whole schema. To migrate anew for each test takes longer than most
+// tests do.
+var sqliteTemplate = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "berth-template-")
+	if err != nil {
+		return nil, fmt.Errorf("make the template: %w", err)
+	}
+	file := filepath.Join(dir, "berth.db")
+	err = migrate("sqlite:" + file)
+	content, readErr := os.ReadFile(file) //nolint:gosec // just made
+	return content, errors.Join(err, readErr, os.RemoveAll(dir))
+})
