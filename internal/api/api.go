@@ -18,6 +18,7 @@ import (
 
 	"github.com/berthregistry/berth/internal/api/apigen"
 	"github.com/berthregistry/berth/internal/api/problem"
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/projects"
@@ -34,7 +35,7 @@ const (
 	ClaimAdmin = "admin"
 )
 
-// Config is what an API works with. All fields are required but Limits, Logger and Clock.
+// Config is what an API works with. All fields are required but Limits, Audit, Logger and Clock.
 type Config struct {
 	Auth     *auth.Service
 	Projects *projects.Service
@@ -44,6 +45,8 @@ type Config struct {
 	ClaimMode string
 	// Limits says how often callers may ask. Nil: as often as they like.
 	Limits *ratelimit.Limiter
+	// Audit takes what is refused. Nil: nothing does.
+	Audit *audit.Recorder
 	// Logger takes what nobody is told. Nil: slog.Default.
 	Logger *slog.Logger
 	// Clock tells the time. Nil: time.Now.
@@ -57,6 +60,8 @@ type API struct {
 	policy     *rbac.Enforcer
 	claimMode  string
 	limits     *ratelimit.Limiter
+	refusals   *audit.Recorder
+	log        *audit.Log
 	logger     *slog.Logger
 	now        func() time.Time
 	operations operations
@@ -79,14 +84,14 @@ func New(cfg Config) (*API, error) {
 	}
 	return &API{
 		auth: cfg.Auth, projects: cfg.Projects, policy: cfg.Policy, claimMode: cfg.ClaimMode, logger: cfg.Logger, now: cfg.Clock,
-		limits: cfg.Limits, operations: operations, answers: &answers{db: cfg.Database, now: cfg.Clock},
+		limits: cfg.Limits, refusals: cfg.Audit, log: audit.NewLog(cfg.Database), operations: operations, answers: &answers{db: cfg.Database, now: cfg.Clock},
 	}, nil
 }
 
 // Mount adds the routes of the contract, the contract itself and the page that shows it.
 func (a *API) Mount(r gin.IRouter) {
 	mountDocs(r)
-	group := r.Group(Prefix, a.enter, a.authenticate, a.authorize, a.validate, a.idempotent)
+	group := r.Group(Prefix, a.noteRefusal, a.enter, a.authenticate, a.authorize, a.validate, a.idempotent)
 	handlers := apigen.NewStrictHandlerWithOptions(a, []apigen.StrictMiddlewareFunc{detached}, apigen.StrictGinServerOptions{
 		RequestErrorHandlerFunc:  unreadable,
 		HandlerErrorFunc:         a.fail,

@@ -99,6 +99,7 @@ func (a *API) judge(one *call) error {
 	question := a.ruledBy(one)
 	switch {
 	case !a.visible(one.question):
+		one.hidden = true
 		return noProject
 	case one.op.rule == ruleView:
 		return nil

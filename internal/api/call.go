@@ -25,6 +25,7 @@ type call struct {
 	remoteIP   string
 	userAgent  string
 	failure    error // why it was refused
+	hidden     bool  // it was refused as if there were no such project
 
 	// Of operations with a project in their path:
 	project  projects.Project // as it is now
@@ -70,6 +71,7 @@ func unescapeParams(params gin.Params) error {
 func (a *API) authenticate(c *gin.Context) {
 	one := callOf(c.Request.Context())
 	if one.op.rule == ruleOpen {
+		beginChange(c)
 		a.limit(c, nil)
 		return
 	}
@@ -89,6 +91,7 @@ func (a *API) authenticate(c *gin.Context) {
 		a.limit(c, notForThis)
 		return
 	}
+	beginChange(c)
 	a.limit(c, nil)
 }
 

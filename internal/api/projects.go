@@ -105,7 +105,7 @@ func (a *API) DeleteProject(ctx context.Context, request apigen.DeleteProjectReq
 		return nil, err
 	}
 	one := callOf(ctx)
-	project, err := a.projects.Delete(ctx, one.guard, one.project.ID, one.user().String(), version)
+	project, err := a.projects.Delete(ctx, one.guard, one.project.ID, version)
 	if err != nil {
 		return nil, err
 	}

@@ -98,14 +98,13 @@ func (a *API) GrantRunner(ctx context.Context, request apigen.GrantRunnerRequest
 // RemoveRunner implements the operation removeRunner. One of the project is revoked; both kinds lose their grants.
 func (a *API) RemoveRunner(ctx context.Context, request apigen.RemoveRunnerRequestObject) (apigen.RemoveRunnerResponseObject, error) {
 	one := callOf(ctx)
-	revoked := a.auth.Revoke(ctx, one.guard.Require, runnerOwner(one), request.Runner)
-	if revoked != nil && !errors.Is(revoked, auth.ErrNotFound) {
-		return nil, revoked
+	err := a.auth.RevokeAnd(ctx, one.guard.Require, runnerOwner(one), request.Runner, func(b *database.Batch) {
+		projects.ClearGrants(b, one.project.ID, request.Runner)
+	})
+	if errors.Is(err, auth.ErrNotFound) { // it is one of the server, or none
+		err = a.projects.UngrantRunner(ctx, one.guard, one.project.ID, request.Runner)
 	}
-	err := a.projects.UngrantRunner(ctx, one.guard, one.project.ID, request.Runner)
-	if errors.Is(err, projects.ErrNoGrant) && revoked == nil {
-		err = nil
-	}
+	a.projects.Forget(one.project.ID)
 	return apigen.RemoveRunner204Response{}, noThing(err)
 }
 

@@ -104,7 +104,7 @@ func (w *world) project(state string) object {
 	case "suspended":
 		_, err = w.env.Projects.Suspend(w.t.Context(), nil, p.ID, "for a test")
 	case "deleted":
-		_, err = w.env.Projects.Delete(w.t.Context(), nil, p.ID, "test", 0)
+		_, err = w.env.Projects.Delete(w.t.Context(), nil, p.ID, 0)
 	}
 	apitest.Check(w.t, err)
 	return o

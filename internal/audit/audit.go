@@ -54,6 +54,13 @@ func With(ctx context.Context, o Origin) context.Context {
 	return context.WithValue(ctx, originKey{}, o)
 }
 
+// As returns a context whose changes are those of an actor, from where ctx says: who logs in is known when that is done.
+func As(ctx context.Context, actor string) context.Context {
+	o := From(ctx)
+	o.Actor = actor
+	return With(ctx, o)
+}
+
 // From returns the origin that With has put into ctx, or that of the server itself.
 func From(ctx context.Context) Origin {
 	if o, ok := ctx.Value(originKey{}).(Origin); ok {
@@ -76,19 +83,87 @@ type Entry struct {
 	Detail any
 }
 
-var appendEntry = database.SQL(`
+const insertEntry = `
 	INSERT INTO audit_log (id, at, actor, token_id, session_id, remote_ip, user_agent, request_id,
-		action, outcome, project_id, repository, object, detail)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`)
+		action, outcome, project_id, repository, object, detail) `
+
+var (
+	appendEntry = database.SQL(insertEntry + `
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`)
+	appendCreated = database.SQL(insertEntry + `
+		SELECT {uuid:$1}, {bigint:$2}, {text:$3}, {uuid:$4}, {uuid:$5}, {text:$6}, {text:$7}, {text:$8}, {text:$9}, {text:$10},
+			p.id, {text:$12}, {text:$13}, {text:$14}
+		FROM projects p WHERE p.id = $11`)
+	appendAboutUser = database.SQL(insertEntry + `
+		SELECT {uuid:$1}, {bigint:$2}, {text:$3}, {uuid:$4}, {uuid:$5}, {text:$6}, {text:$7}, {text:$8}, {text:$9}, {text:$10},
+			{uuid:$11}, {text:$12}, CAST(u.id AS text), {text:$14}
+		FROM users u WHERE u.email = {text:$13}`)
+	// appendExpiry looks at a row that is locked by then.
+	lockExpired = database.SQL(`
+		SELECT 1 FROM projects WHERE slug = $1 AND state = 'unclaimed' AND expires_at <= $2 {update}`)
+	appendExpiry = database.SQL(insertEntry + `
+		SELECT {uuid:$3}, {bigint:$4}, '` + ActorSystem + `', NULL, NULL, '', '', '', '` + ProjectExpire + `', '` + OutcomeDone + `',
+			p.id, '', p.slug, ''
+		FROM projects p WHERE p.slug = $1 AND p.state = 'unclaimed' AND p.expires_at <= $2`)
+)
 
 // Append adds to b the entry of what b does, and returns its ID. The time is that of the program, not the database's. The
 // statement locks nothing, and so may stand anywhere in b; it comes after the guard.
 func Append(ctx context.Context, b *database.Batch, e Entry) uuid.UUID {
-	id := uuid.Must(uuid.NewV7())
+	return appendTo(ctx, b, appendEntry, e)
+}
+
+// AppendCreated is Append for a project that b creates unless somebody else was faster: without a project of e's ID there is
+// no entry. It comes after the statement that creates.
+func AppendCreated(ctx context.Context, b *database.Batch, e Entry) {
+	appendTo(ctx, b, appendCreated, e)
+}
+
+// AppendAboutUser is Append for an entry whose Object is the e-mail address of a user who exists; it gets the user's ID.
+func AppendAboutUser(ctx context.Context, b *database.Batch, e Entry) {
+	appendTo(ctx, b, appendAboutUser, e)
+}
+
+// AppendExpiry adds the entry for an unclaimed project that has expired and is about to lose its slug to another one, if
+// there is one. It comes before the statement that takes the slug.
+func AppendExpiry(b *database.Batch, slug string, now int64) {
+	id, at := newID()
+	b.Exec(lockExpired, slug, now)
+	b.Exec(appendExpiry, slug, now, id, at)
+}
+
+func appendTo(ctx context.Context, b *database.Batch, stmt database.Stmt, e Entry) uuid.UUID {
+	id, at := newID()
 	o := From(ctx)
-	b.Exec(appendEntry, id, database.ToMicros(time.Now()), o.Actor, nullable(o.Token), nullable(o.Session),
+	b.Exec(stmt, id, at, o.Actor, nullable(o.Token), nullable(o.Session),
 		text(o.RemoteIP), text(o.UserAgent), text(o.RequestID), e.Action, OutcomeDone, nullable(e.Project),
 		text(e.Repository), text(e.Object), encoded(e.Detail))
+	return id
+}
+
+// newID makes an ID and gives its time, in microseconds, so that entries are in one order by either.
+func newID() (id uuid.UUID, at int64) {
+	id = uuid.Must(uuid.NewV7())
+	return id, timeOf(id) * 1000
+}
+
+// timeOf gives the milliseconds since 1970 that a UUIDv7 begins with.
+func timeOf(id uuid.UUID) int64 {
+	var ms int64
+	for _, part := range id[:6] {
+		ms = ms<<8 | int64(part)
+	}
+	return ms
+}
+
+// boundary is less than every UUIDv7 of the millisecond in which t is, or of the next one unless t begins it, and greater
+// than all before.
+func boundary(t time.Time) (id uuid.UUID) {
+	ms := (max(database.ToMicros(t), 0) + 999) / 1000
+	for i := 5; i >= 0; i-- {
+		id[i] = byte(ms)
+		ms >>= 8
+	}
 	return id
 }
 

@@ -6,8 +6,8 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
-	"gorm.io/gorm"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/rbac"
 )
@@ -27,8 +27,7 @@ type Bootstrap struct {
 // generated, which nobody can read again; what was given is not returned. Replicas may call it at once: one creates.
 // Errors: ErrInvalidInput, the context's and the database's.
 func (s *Service) EnsureAdmin(ctx context.Context, b Bootstrap) (created bool, generatedPassword, generatedToken string, err error) {
-	db := s.db.Gorm().WithContext(ctx)
-	if err := noUser(db); err != nil {
+	if err := s.noUser(ctx); err != nil {
 		return false, "", "", unlessAdminExists(err)
 	}
 	password := b.Password
@@ -51,15 +50,14 @@ func (s *Service) EnsureAdmin(ctx context.Context, b Bootstrap) (created bool, g
 	if b.Token == "" {
 		generatedToken = secret
 	}
-	err = db.Transaction(func(tx *gorm.DB) error {
-		if err := noUser(tx); err != nil {
-			return err
-		}
-		if err := insertUser(tx, user); err != nil {
-			return err
-		}
-		return tx.Create(&token).Error
+	var batch database.Batch
+	batch.Require(errSomeUser, requireNoUser)
+	user.insert(&batch)
+	batch.Exec(insertToken, token.values()...)
+	audit.Append(ctx, &batch, audit.Entry{
+		Action: audit.UserCreate, Object: user.ID.String(), Detail: userDetail{Email: user.Email, Admin: true, Token: &token.ID},
 	})
+	err = s.db.Run(ctx, &batch)
 	if err != nil {
 		return false, "", "", unlessAdminExists(err)
 	}
@@ -69,16 +67,16 @@ func (s *Service) EnsureAdmin(ctx context.Context, b Bootstrap) (created bool, g
 // errSomeUser: there is a user.
 var errSomeUser = errors.New("there is a user already")
 
+var requireNoUser = database.SQL(`SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM users)`)
+
 // noUser fails with errSomeUser if there is a user.
-func noUser(db *gorm.DB) error {
-	var users []userRow
-	if err := db.Select("id").Limit(1).Find(&users).Error; err != nil {
-		return err
-	}
-	if len(users) > 0 {
+func (s *Service) noUser(ctx context.Context) error {
+	var one int
+	err := s.db.QueryRow(ctx, requireNoUser).Scan(&one)
+	if errors.Is(err, database.ErrNoRows) {
 		return errSomeUser
 	}
-	return nil
+	return err //nolint:wrapcheck // unlessAdminExists does
 }
 
 // unlessAdminExists is nil for the errors that mean that another one was first.
@@ -87,12 +85,4 @@ func unlessAdminExists(err error) error {
 		return nil
 	}
 	return fmt.Errorf("auth: create the first administrator: %w", err)
-}
-
-func insertUser(tx *gorm.DB, u userRow) error {
-	account := accountRow{ID: u.AccountID, Kind: "personal", Name: u.Email, CreatedAt: u.CreatedAt}
-	if err := tx.Create(&account).Error; err != nil {
-		return fmt.Errorf("account: %w", err)
-	}
-	return tx.Create(&u).Error
 }

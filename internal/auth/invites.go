@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 )
 
@@ -47,10 +48,19 @@ func (s *Service) CreateInvite(ctx context.Context, guard func(*database.Batch),
 	var b database.Batch
 	guarded(&b, guard)
 	b.Exec(insertInvite, row.ID, hashSecret(secret).String(), row.Hint, row.Email, row.CreatedBy, row.CreatedAt, row.ExpiresAt)
+	audit.Append(ctx, &b, audit.Entry{
+		Action: audit.InviteCreate, Object: row.ID.String(), Detail: inviteDetail{Email: row.Email, ExpiresAt: database.FromMicros(row.ExpiresAt)},
+	})
 	if err := s.db.Run(ctx, &b); err != nil {
 		return "", Invite{}, translated("create invite", err)
 	}
 	return secret, row.invite(), nil
+}
+
+// inviteDetail is what the audit log tells of an invite. Without an address it is for anyone.
+type inviteDetail struct {
+	Email     string    `json:"email,omitempty"`
+	ExpiresAt time.Time `json:"expires_at"`
 }
 
 func (s *Service) newInviteRow(n NewInvite) (inviteRow, error) {
@@ -99,6 +109,7 @@ func (s *Service) RevokeInvite(ctx context.Context, guard func(*database.Batch),
 	var b database.Batch
 	guarded(&b, guard)
 	b.Require(ErrNotFound, revokeInvite, id, database.ToMicros(s.now()))
+	audit.Append(ctx, &b, audit.Entry{Action: audit.InviteRevoke, Object: id.String()})
 	if err := s.db.Run(ctx, &b); err != nil {
 		return fmt.Errorf("auth: revoke invite: %w", err)
 	}

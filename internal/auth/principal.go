@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
@@ -38,6 +39,11 @@ type Credential struct {
 	Role      rbac.Role // of a robot in its project: developer if it may push, else viewer
 	Grants    *Grants   // nil: all that the principal may do. Shared by all who hold the credential: read only
 	ExpiresAt time.Time // zero: never
+}
+
+// Origin is the credential as the audit log names who asks.
+func (c Credential) Origin() audit.Origin {
+	return audit.Origin{Actor: c.Principal.String(), Token: c.TokenID, Session: c.SessionID}
 }
 
 // expired reports whether the credential's time is over.

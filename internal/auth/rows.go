@@ -13,16 +13,6 @@ import (
 
 // The tables as GORM sees them, for the cold paths.
 
-type accountRow struct {
-	ID        uuid.UUID `gorm:"primaryKey"`
-	Kind      string
-	Name      string
-	CreatedAt int64 `gorm:"autoCreateTime:false"`
-}
-
-// TableName is the table.
-func (accountRow) TableName() string { return "accounts" }
-
 type userRow struct {
 	ID           uuid.UUID `gorm:"primaryKey"`
 	AccountID    uuid.UUID

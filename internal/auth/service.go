@@ -4,13 +4,16 @@
 package auth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/recent"
 )
 
@@ -75,6 +78,13 @@ func NewService(db *database.DB, opts Options) (*Service, error) {
 		makeCache(&s.bySecret, opts), makeCache(&s.byID, opts), makeCache(&s.verified, opts),
 		makeCache(&s.signing, opts), makeCache(&s.keys, opts), makeCache(&s.sessions, opts),
 	)
+}
+
+// by gives the context of what a user does who is only now known to be one, with the token of the log-in if it was one.
+func by(ctx context.Context, userID, tokenID uuid.UUID) context.Context {
+	o := audit.From(ctx)
+	o.Actor, o.Token = Principal{Kind: rbac.KindUser, ID: userID}.String(), tokenID
+	return audit.With(ctx, o)
 }
 
 func (o *Options) setDefaults() {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/rbac"
 )
@@ -75,6 +76,7 @@ func (s *Service) OpenSession(ctx context.Context, n NewSession) (secret string,
 	}
 	b.Require(ErrInvalidCredential, requireUser, n.UserID, n.UserVersion)
 	b.Exec(purgeSessions, n.UserID, database.ToMicros(now))
+	audit.Append(by(ctx, n.UserID, n.TokenID), &b, audit.Entry{Action: audit.SessionOpen, Object: session.ID.String()})
 	var expires int64
 	b.Query(func(r database.Rows) error { return r.Scan(&expires) }, insertSession,
 		session.ID, n.UserID, nullUUID(n.TokenID), hashSecret(secret).String(), session.UserAgent, session.RemoteIP,
@@ -179,12 +181,11 @@ func (s *Service) EndSession(ctx context.Context, guard func(*database.Batch), u
 	var ended ended
 	b.Exec(lockSession, id, userID) // before the guard, which may share it
 	guarded(&b, guard)
+	b.Require(ErrNotFound, lockSession, id, userID)
 	b.Query(ended.session, endSession, id, userID, database.ToMicros(s.now()))
+	audit.Append(ctx, &b, audit.Entry{Action: audit.SessionEnd, Object: id.String()})
 	if err := s.db.Run(ctx, &b); err != nil {
 		return fmt.Errorf("auth: end session: %w", err)
-	}
-	if len(ended.sessions) == 0 {
-		return fmt.Errorf("auth: end session: %w", ErrNotFound)
 	}
 	s.forget(ended)
 	return nil

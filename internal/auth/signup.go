@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
+
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 )
 
@@ -58,6 +61,9 @@ func (s *Service) SignUp(ctx context.Context, u NewUser, invite string) (User, e
 		b.Require(ErrInvite, lockInvite, hash, row.CreatedAt, row.Email)
 	}
 	row.insert(&b)
+	audit.Append(by(ctx, row.ID, uuid.Nil), &b, audit.Entry{
+		Action: audit.UserSignUp, Object: row.ID.String(), Detail: signUpDetail{Email: row.Email, Invited: invited},
+	})
 	if invited {
 		b.Exec(useInvite, hash, row.CreatedAt, row.ID)
 	}
@@ -65,6 +71,12 @@ func (s *Service) SignUp(ctx context.Context, u NewUser, invite string) (User, e
 		return User{}, translated("sign up", err)
 	}
 	return row.user(), nil
+}
+
+// signUpDetail is what the audit log tells of a sign-up.
+type signUpDetail struct {
+	Email   string `json:"email"`
+	Invited bool   `json:"invited,omitempty"`
 }
 
 // checkInvite refuses a stranger before a password is hashed, which takes memory and time, and before anything is said

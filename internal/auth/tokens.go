@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/rbac"
 )
@@ -120,6 +121,14 @@ var insertToken = database.SQL(`
 	INSERT INTO tokens (id, kind, user_id, project_id, name, secret_hash, hint, grants, created_by, created_at, expires_at)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`)
 
+// values are the parameters of insertToken.
+func (row tokenRow) values() []any {
+	return []any{
+		row.ID, row.Kind, row.UserID, row.ProjectID, row.Name, row.SecretHash, row.Hint, row.Grants,
+		row.CreatedBy, row.CreatedAt, row.ExpiresAt,
+	}
+}
+
 func (s *Service) insertToken(
 	ctx context.Context, guard func(*database.Batch), also func(*database.Batch, uuid.UUID), grants *Grants, row tokenRow,
 	secret, prefix string,
@@ -137,8 +146,8 @@ func (s *Service) insertToken(
 	}
 	var b database.Batch
 	guarded(&b, guard)
-	b.Exec(insertToken, row.ID, row.Kind, row.UserID, row.ProjectID, row.Name, row.SecretHash, row.Hint, row.Grants,
-		row.CreatedBy, row.CreatedAt, row.ExpiresAt)
+	b.Exec(insertToken, row.values()...)
+	audit.Append(ctx, &b, row.created(grants))
 	if also != nil {
 		also(&b, row.ID)
 	}
@@ -147,6 +156,30 @@ func (s *Service) insertToken(
 	}
 	token, err := row.token()
 	return secret, token, err
+}
+
+// tokenDetail is what the audit log tells of a new token.
+type tokenDetail struct {
+	Name      string     `json:"name"`
+	Owner     *uuid.UUID `json:"owner,omitempty"`      // the user
+	Grants    *Grants    `json:"grants,omitempty"`     // without them: all that its owner may do
+	ExpiresAt *time.Time `json:"expires_at,omitempty"` // without it: never
+}
+
+// created is the entry of a new token in the audit log.
+func (row tokenRow) created(grants *Grants) audit.Entry {
+	detail := tokenDetail{Name: row.Name, Grants: grants}
+	if row.UserID.Valid {
+		detail.Owner = &row.UserID.UUID
+	}
+	if row.ExpiresAt != nil {
+		at := database.FromMicros(*row.ExpiresAt)
+		detail.ExpiresAt = &at
+	}
+	action := map[string]string{
+		TokenPersonal: audit.TokenCreate, TokenRobot: audit.RobotCreate, TokenRunner: audit.RunnerCreate,
+	}[row.Kind]
+	return audit.Entry{Action: action, Project: row.ProjectID.UUID, Object: row.ID.String(), Detail: detail}
 }
 
 // completed fills in what every token has. An empty secret is generated.

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 	"gorm.io/gorm"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 )
 
@@ -118,19 +119,37 @@ var (
 // cache's life on others. Revoking it again is no error. Errors: ErrNotFound, also for another owner's; the guard's, the
 // context's and the database's.
 func (s *Service) Revoke(ctx context.Context, guard func(*database.Batch), owner Owner, id uuid.UUID) error {
+	return s.RevokeAnd(ctx, guard, owner, id, nil)
+}
+
+// RevokeAnd is Revoke, and does in the same transaction what also adds; nil: nothing.
+func (s *Service) RevokeAnd(
+	ctx context.Context, guard func(*database.Batch), owner Owner, id uuid.UUID, also func(*database.Batch),
+) error {
 	var b database.Batch
 	if owner.user.Valid {
 		b.Exec(lockToken, id) // before the guard, which may share it: a token can end itself
 	}
 	guarded(&b, guard)
 	b.Require(ErrNotFound, lockOwnedToken, id, owner.kind, owner.user, owner.project)
+	guarded(&b, also)
+	audit.Append(ctx, &b, owner.revoked(id))
 	return s.revoke(ctx, &b, id)
+}
+
+// revoked is the entry of a revocation in the audit log.
+func (o Owner) revoked(id uuid.UUID) audit.Entry {
+	action := map[string]string{
+		TokenPersonal: audit.TokenRevoke, TokenRobot: audit.RobotRevoke, TokenRunner: audit.RunnerRemove,
+	}[o.kind]
+	return audit.Entry{Action: action, Project: o.project.UUID, Object: id.String()}
 }
 
 // RevokeToken is Revoke for the operator, whoever owns the token.
 func (s *Service) RevokeToken(ctx context.Context, id uuid.UUID) error {
 	var b database.Batch
 	b.Require(ErrNotFound, lockToken, id)
+	audit.Append(ctx, &b, audit.Entry{Action: audit.TokenRevoke, Object: id.String()})
 	return s.revoke(ctx, &b, id)
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 )
 
@@ -52,6 +53,9 @@ func (s *Service) CreateUser(ctx context.Context, u NewUser) (User, error) {
 	var b database.Batch
 	guarded(&b, u.Guard)
 	row.insert(&b)
+	audit.Append(ctx, &b, audit.Entry{
+		Action: audit.UserCreate, Object: row.ID.String(), Detail: userDetail{Email: row.Email, Admin: row.Admin},
+	})
 	if err := s.db.Run(ctx, &b); err != nil {
 		return User{}, translated("create user", err)
 	}
@@ -64,6 +68,13 @@ var (
 		INSERT INTO users (id, account_id, email, name, password_hash, admin, created_at, updated_at, version)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8)`)
 )
+
+// userDetail is what the audit log tells of a new user.
+type userDetail struct {
+	Email string     `json:"email"`
+	Admin bool       `json:"admin,omitempty"`
+	Token *uuid.UUID `json:"token,omitempty"` // of the first administrator
+}
 
 // insert adds the user and the personal account.
 func (u userRow) insert(b *database.Batch) {
@@ -117,8 +128,10 @@ func (s *Service) VerifyPassword(ctx context.Context, email, password string) (U
 	switch {
 	case err != nil:
 		return User{}, err
+	case !ok && row.ID != uuid.Nil:
+		return User{}, fmt.Errorf("auth: %w: wrong password of user %s", ErrInvalidCredential, row.ID)
 	case !ok:
-		return User{}, fmt.Errorf("auth: %w: wrong e-mail address or password", ErrInvalidCredential)
+		return User{}, fmt.Errorf("auth: %w: wrong e-mail address", ErrInvalidCredential)
 	case row.LockedAt != nil:
 		return User{}, fmt.Errorf("auth: %w: user %s is locked", ErrInvalidCredential, row.ID)
 	}

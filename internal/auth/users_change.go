@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 )
 
@@ -153,11 +154,22 @@ func (s *Service) ChangeUser(
 	if change.endsSessions() {
 		b.Exec(endSessionsOfUser, id, uuid.Nil, now)
 	}
+	audit.Append(ctx, &b, audit.Entry{Action: audit.UserChange, Object: id.String(), Detail: change.audited()})
 	if err := s.db.Run(ctx, &b); err != nil {
 		return User{}, fmt.Errorf("auth: change user: %w", err)
 	}
 	s.forget(ended)
 	return row.user(), nil
+}
+
+// audited is what the audit log tells of a change.
+func (c UserChange) audited() any {
+	return struct {
+		Name     *string `json:"name,omitempty"`
+		Admin    *bool   `json:"admin,omitempty"`
+		Locked   *bool   `json:"locked,omitempty"`
+		Password bool    `json:"password,omitempty"` // another one was set, or it was taken away
+	}{c.Name, c.Admin, c.Locked, c.Password != nil}
 }
 
 // checkedChange validates a change and gives the hash of its password, which is slow to make: no transaction waits for it.
@@ -224,6 +236,7 @@ func (s *Service) ChangePassword(
 	guarded(&b, guard)
 	b.Query(ended.session, endSessionsOfUser, userID, keep, now)
 	b.Require(ErrInvalidCredential, replacePassword, userID, stored, phc, now)
+	audit.Append(ctx, &b, audit.Entry{Action: audit.UserPassword, Object: userID.String()})
 	if err := s.db.Run(ctx, &b); err != nil {
 		return fmt.Errorf("auth: change password: %w", err)
 	}

@@ -36,6 +36,8 @@ type Config struct {
 	Unclaimed Unclaimed `embed:"" group:"Unclaimed projects"`
 	// Admin is the first user.
 	Admin Admin `embed:"" group:"First administrator"`
+	// Audit is about the record of who did what.
+	Audit Audit `embed:"" group:"Audit log"`
 	// Operation is what operators of the process need.
 	Operation Operation `embed:"" group:"Operation"`
 }
@@ -185,6 +187,14 @@ type Admin struct {
 	Password Secret `name:"admin-password" env:"BERTH_ADMIN_PASSWORD" placeholder:"SECRET" help:"Password of the first administrator. Default: generated and printed once."`
 	// Token is the registry token, at least 20 characters.
 	Token Secret `name:"admin-token" env:"BERTH_ADMIN_TOKEN" placeholder:"SECRET" help:"Registry token of the first administrator, 20 characters or more. Default: generated and printed once."`
+}
+
+// Audit is about the record of who did what.
+type Audit struct {
+	// TTL is how long entries are kept. 0 is for ever.
+	TTL time.Duration `name:"audit-ttl" env:"BERTH_AUDIT_TTL" default:"9600h" help:"Time that entries of the audit log are kept; 0 keeps them for ever."`
+	// Refusals is how many refusals of one caller and one action are written one by one in a minute; further ones are counted.
+	Refusals int `name:"audit-refusals" env:"BERTH_AUDIT_REFUSALS" default:"5" help:"Refusals of one caller and one action that are written to the audit log one by one in a minute; further ones are counted."`
 }
 
 // Operation is what operators of the process need.

@@ -21,6 +21,7 @@ const (
 	maxHeaderBytes  = 1 * MiB
 	maxPage         = 10_000
 	maxConns        = 10_000
+	maxRefusals     = 10_000
 	minTokenLen     = 20
 	minPasswordLen  = 8
 	maxSecretLen    = 512 // of passwords and tokens
@@ -31,7 +32,7 @@ const (
 func (c Config) check(refuse refuseFunc) {
 	for _, section := range []Section{
 		c.HTTP, c.TLS, c.Log, c.Database, c.Storage, c.Uploads, c.Registry, c.Quotas, c.Tokens, c.RateLimit, c.Accounts, c.Unclaimed,
-		c.Admin, c.Operation,
+		c.Admin, c.Audit, c.Operation,
 	} {
 		section.check(refuse)
 	}
@@ -172,6 +173,13 @@ func (a Admin) check(refuse refuseFunc) {
 	case strings.HasPrefix(token, "berth_") && !ownToken.MatchString(token):
 		refuse("BERTH_ADMIN_TOKEN", "begins with berth_ as the tokens do that Berth makes, and is none of them")
 	}
+}
+
+func (a Audit) check(refuse refuseFunc) {
+	if a.TTL < 0 {
+		refuse("BERTH_AUDIT_TTL", "%s is negative", a.TTL)
+	}
+	checkRange(refuse, "BERTH_AUDIT_REFUSALS", a.Refusals, 0, maxRefusals)
 }
 
 func (o Operation) check(refuse refuseFunc) {

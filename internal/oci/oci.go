@@ -14,6 +14,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/oci/budget"
 	"github.com/berthregistry/berth/internal/oci/content"
@@ -50,6 +51,8 @@ type Config struct {
 	// PublicURL is where clients reach the server, without a slash at the end. It is told to those who push to a
 	// project that nobody has claimed; if empty, they are told nothing.
 	PublicURL string
+	// Audit takes what is refused. Nil: nothing does.
+	Audit *audit.Recorder
 }
 
 // Handler serves /v2.
@@ -93,6 +96,7 @@ type call struct {
 	repo     access.Repo
 	id       access.Identity
 	decision access.Decision
+	action   string // for the audit log; "" before there is an endpoint
 }
 
 func (c *call) ctx() context.Context { return c.r.Context() }
@@ -104,7 +108,8 @@ func (c *call) place() content.Place {
 
 // endpoint is one cell of the table.
 type endpoint struct {
-	name string // for logs, as the metrics will name it
+	name   string // for logs, as the metrics will name it
+	action string // for the audit log
 	// actions are the rights of which any one suffices, that with the widest scope last. None: the endpoint
 	// decides by itself.
 	actions []rbac.Action
@@ -122,37 +127,37 @@ var (
 
 var endpoints = map[ocipath.Kind]methods{
 	ocipath.KindPing: {
-		http.MethodGet:  {"v2.check", nil, (*Handler).ping},
-		http.MethodHead: {"v2.check", nil, (*Handler).ping},
+		http.MethodGet:  {"v2.check", audit.RegistryCheck, nil, (*Handler).ping},
+		http.MethodHead: {"v2.check", audit.RegistryCheck, nil, (*Handler).ping},
 	},
 	ocipath.KindCatalog: {
-		http.MethodGet: {"catalog.list", nil, (*Handler).catalog},
+		http.MethodGet: {"catalog.list", audit.CatalogList, nil, (*Handler).catalog},
 	},
 	ocipath.KindBlob: {
-		http.MethodHead:   {"blob.head", exists, (*Handler).headBlob},
-		http.MethodGet:    {"blob.get", pull, (*Handler).getBlob},
-		http.MethodDelete: {"blob.delete", remove, (*Handler).deleteBlob},
+		http.MethodHead:   {"blob.head", audit.BlobPull, exists, (*Handler).headBlob},
+		http.MethodGet:    {"blob.get", audit.BlobPull, pull, (*Handler).getBlob},
+		http.MethodDelete: {"blob.delete", audit.BlobDelete, remove, (*Handler).deleteBlob},
 	},
 	ocipath.KindUploads: {
-		http.MethodPost: {"blob.upload.start", nil, (*Handler).startUpload},
+		http.MethodPost: {"blob.upload.start", audit.BlobPush, nil, (*Handler).startUpload},
 	},
 	ocipath.KindUpload: {
-		http.MethodGet:    {"blob.upload.status", push, (*Handler).uploadStatus},
-		http.MethodPatch:  {"blob.upload.chunk", push, (*Handler).appendUpload},
-		http.MethodPut:    {"blob.upload.complete", push, (*Handler).finishUpload},
-		http.MethodDelete: {"blob.upload.cancel", push, (*Handler).cancelUpload},
+		http.MethodGet:    {"blob.upload.status", audit.BlobPush, push, (*Handler).uploadStatus},
+		http.MethodPatch:  {"blob.upload.chunk", audit.BlobPush, push, (*Handler).appendUpload},
+		http.MethodPut:    {"blob.upload.complete", audit.BlobPush, push, (*Handler).finishUpload},
+		http.MethodDelete: {"blob.upload.cancel", audit.BlobPush, push, (*Handler).cancelUpload},
 	},
 	ocipath.KindManifest: {
-		http.MethodHead:   {"manifest.head", exists, (*Handler).getManifest},
-		http.MethodGet:    {"manifest.get", pull, (*Handler).getManifest},
-		http.MethodPut:    {"manifest.put", push, (*Handler).putManifest},
-		http.MethodDelete: {"manifest.delete", remove, (*Handler).deleteManifest},
+		http.MethodHead:   {"manifest.head", audit.ManifestPull, exists, (*Handler).getManifest},
+		http.MethodGet:    {"manifest.get", audit.ManifestPull, pull, (*Handler).getManifest},
+		http.MethodPut:    {"manifest.put", audit.ManifestPush, push, (*Handler).putManifest},
+		http.MethodDelete: {"manifest.delete", audit.ManifestDelete, remove, (*Handler).deleteManifest},
 	},
 	ocipath.KindTags: {
-		http.MethodGet: {"tags.list", pull, (*Handler).listTags},
+		http.MethodGet: {"tags.list", audit.TagList, pull, (*Handler).listTags},
 	},
 	ocipath.KindReferrers: {
-		http.MethodGet: {"referrers.get", pull, (*Handler).listReferrers},
+		http.MethodGet: {"referrers.get", audit.ReferrerList, pull, (*Handler).listReferrers},
 	},
 }
 
@@ -184,6 +189,7 @@ func (h *Handler) route(c *call) error {
 		return ocierr.Unsupported.With("%s is not a method of this endpoint", c.r.Method).WithHeader("Allow", table.allow())
 	}
 	reqlog.Set(c.ctx(), reqlog.Route, e.name)
+	c.action = e.action
 	if err := h.authenticate(c, e); err != nil {
 		return err
 	}
@@ -216,6 +222,7 @@ func (h *Handler) authenticate(c *call, e endpoint) (err error) {
 	c.id, err = h.Access.Authenticate(c.r, h.need(c, e)...)
 	if err == nil {
 		reqlog.Set(c.ctx(), reqlog.Principal, c.id.Credential.Principal.String())
+		c.beginChange()
 	}
 	return h.limit(c, err)
 }
@@ -281,6 +288,7 @@ func (h *Handler) fail(c *call, err error) {
 	case known.Cause != nil && (known.Status == http.StatusUnauthorized || known.Status == http.StatusForbidden):
 		reqlog.Set(c.ctx(), reqlog.Denied, known.Cause.Error())
 	}
+	h.audit(c, known)
 	ocierr.Write(c.w, c.r, known)
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/rbac"
 )
@@ -70,8 +71,18 @@ func (s *Service) Change(ctx context.Context, guard Guard, id uuid.UUID, c Chang
 	if c != (Change{}) {
 		b.Exec(changeProject, id, (*string)(c.Visibility), c.Description, database.ToMicros(s.now()))
 	}
+	entry(ctx, b, audit.ProjectChange, id, c.audited())
 	p, err := s.commitProject(ctx, b, id)
 	return p, wrapped("change", taken(err))
+}
+
+// audited is what the audit log tells of a change.
+func (c Change) audited() any {
+	return struct {
+		Slug        *string          `json:"slug,omitempty"`
+		Visibility  *rbac.Visibility `json:"visibility,omitempty"`
+		Description bool             `json:"description,omitempty"` // it was changed
+	}{c.Slug, c.Visibility, c.Description != nil}
 }
 
 func (c Change) check() error {
@@ -94,6 +105,7 @@ func (c Change) check() error {
 func (s *Service) rename(b *database.Batch, id uuid.UUID, slug string) {
 	now := s.now()
 	b.Exec(recordSlug, id, slug, database.ToMicros(now.Add(reservation)), database.ToMicros(now))
+	audit.AppendExpiry(b, slug, database.ToMicros(now))
 	b.Exec(freeExpired, slug, database.ToMicros(now))
 	b.Require(ErrSlugTaken, slugFree, slug, id)
 	b.Exec(setSlug, id, slug)

@@ -65,7 +65,7 @@ func TestAChangeNeedsTheVersionThatWasSeen(t *testing.T) {
 					t.Errorf("version %d again: %v", version, err)
 				}
 			}
-			if _, err := f.Delete(t.Context(), nil, p.ID, "test", version); !errors.Is(err, ErrVersion) {
+			if _, err := f.Delete(t.Context(), nil, p.ID, version); !errors.Is(err, ErrVersion) {
 				t.Errorf("deleted: %v", err)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/projects/quota"
 )
@@ -75,14 +76,21 @@ func (s *Service) Claim(ctx context.Context, guard Guard, r ClaimRequest) (Claim
 		c.Pushed = append(c.Pushed, p)
 		return err
 	}, pushedBefore, id, int64(maxPushed))
+	act := entry(ctx, b, audit.ProjectClaim, id, claimDetail{Owner: r.Owner.Principal, DiscardContent: r.DiscardContent})
 	if r.DiscardContent {
-		s.discard(b, id, r.Owner.Principal)
+		s.discard(b, id, r.Owner.Principal, act)
 	}
 	var err error
 	if c.Project, err = s.commitProject(ctx, b, id); err != nil {
 		return Claimed{}, wrapped("claim", missingUser(err))
 	}
 	return c, nil
+}
+
+// claimDetail is what the audit log tells of a claim.
+type claimDetail struct {
+	Owner          string `json:"owner"`
+	DiscardContent bool   `json:"discard_content,omitempty"`
 }
 
 // The statements that hide all content of a project, in the order of the locks: manifests, links, tags. What was deleted
@@ -96,8 +104,8 @@ var (
 		UPDATE repository_blobs SET deleted_at = coalesce(deleted_at, $2), purge_after = $2
 		WHERE repository_id IN (SELECT id FROM repositories WHERE project_id = $1)`)
 	recordTags = database.SQL(`
-		INSERT INTO tag_history (repository_id, tag, digest, actor, at)
-		SELECT t.repository_id, t.name, NULL, {text:$2}, {bigint:$3}
+		INSERT INTO tag_history (repository_id, tag, digest, actor, at, audit_id, previous_digest)
+		SELECT t.repository_id, t.name, NULL, {text:$2}, {bigint:$3}, {uuid:$4}, t.digest
 		FROM repositories r JOIN tags t ON t.repository_id = r.id
 		WHERE r.project_id = $1 AND t.deleted_at IS NULL`)
 	hideTags = database.SQL(`
@@ -107,13 +115,13 @@ var (
 		UPDATE repositories SET deleted_at = coalesce(deleted_at, $2), purge_after = $2 WHERE project_id = $1`)
 )
 
-// discard adds to b what empties the project. Its lock keeps pushes away meanwhile.
-func (s *Service) discard(b *database.Batch, id uuid.UUID, by string) {
+// discard adds to b what empties the project, as part of an act of the audit log. Its lock keeps pushes away meanwhile.
+func (s *Service) discard(b *database.Batch, id uuid.UUID, by string, act uuid.UUID) {
 	now := database.ToMicros(s.now())
 	quota.RemoveAll(b, id, now)
 	b.Exec(hideManifests, id, now)
 	b.Exec(hideLinks, id, now)
-	b.Exec(recordTags, id, by, now)
+	b.Exec(recordTags, id, by, now, act)
 	b.Exec(hideTags, id, now)
 	b.Exec(hideRepositories, id, now)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/rbac"
 )
@@ -136,6 +137,7 @@ func (s *Service) tryCreate(ctx context.Context, n NewProject, mustBeNew bool) (
 	if n.Guard != nil {
 		n.Guard.Require(&b)
 	}
+	audit.AppendExpiry(&b, n.Slug, now)
 	b.Exec(freeExpired, n.Slug, now)
 	b.Exec(insertProject, s.newRow(id, n)...)
 	b.Require(ErrSlugReserved, notReserved, id, n.By.AccountID, now)
@@ -146,6 +148,9 @@ func (s *Service) tryCreate(ctx context.Context, n NewProject, mustBeNew bool) (
 	if !n.By.anonymous() {
 		b.Exec(insertOwner, id, n.By.UserID, n.By.Principal, now)
 	}
+	audit.AppendCreated(ctx, &b, audit.Entry{
+		Action: audit.ProjectCreate, Project: id, Object: id.String(), Detail: createDetail{Slug: n.Slug, Owner: n.owner()},
+	})
 	p := Project{}
 	b.Query(func(r database.Rows) (err error) {
 		p, err = scanProject(r)
@@ -155,6 +160,19 @@ func (s *Service) tryCreate(ctx context.Context, n NewProject, mustBeNew bool) (
 		return Project{}, err
 	}
 	return p, nil
+}
+
+// createDetail is what the audit log tells of a creation. Without an owner the project is unclaimed.
+type createDetail struct {
+	Slug  string `json:"slug"`
+	Owner string `json:"owner,omitempty"`
+}
+
+func (n NewProject) owner() string {
+	if n.By.anonymous() {
+		return ""
+	}
+	return n.By.Principal
 }
 
 func (s *Service) newRow(id uuid.UUID, n NewProject) []any {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 )
 
@@ -43,6 +44,11 @@ func requireVersion(b *database.Batch, id uuid.UUID, version int64) {
 	if version != 0 {
 		b.Require(ErrVersion, thisVersion, id, version)
 	}
+}
+
+// entry adds to b the entry of a change of the project itself to the audit log.
+func entry(ctx context.Context, b *database.Batch, action string, id uuid.UUID, detail any) uuid.UUID {
+	return audit.Append(ctx, b, audit.Entry{Action: action, Project: id, Object: id.String(), Detail: detail})
 }
 
 // commit runs the transaction of a change.

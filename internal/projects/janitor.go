@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 )
 
@@ -20,16 +21,17 @@ const (
 )
 
 var (
-	// expire takes the projects that nobody pushed to or claimed in time. A row that a push or a claim holds is left for
-	// the next round, which sees what became of it; a push that comes later waits, and then finds another state.
+	// expiring finds the projects that nobody pushed to or claimed in time.
+	expiring = database.SQL(`
+		SELECT id, expires_at FROM projects WHERE state = 'unclaimed' AND expires_at <= $1 AND (expires_at, id) > ({bigint:$2}, {uuid:$3})
+		ORDER BY expires_at, id LIMIT {bigint:$4}`)
+	// expire takes one. A row that a push or a claim holds is left for the next round, which sees what became of it; a push
+	// that comes later waits, and then finds another state.
 	expire = database.SQL(`
-		WITH due AS MATERIALIZED (
-			SELECT id FROM projects WHERE state = 'unclaimed' AND expires_at <= $1
-			ORDER BY expires_at LIMIT {bigint:$2} {skip})
-		UPDATE projects SET slug = NULL, state = 'deleted', epoch = epoch + 1, version = version + 1, updated_at = $1,
-			deleted_at = $1, purge_after = $1, expires_at = NULL
-		WHERE id IN (SELECT id FROM due) AND state = 'unclaimed' AND expires_at <= $1
-		RETURNING id`)
+		UPDATE projects SET slug = NULL, state = 'deleted', epoch = epoch + 1, version = version + 1, updated_at = $2,
+			deleted_at = $2, purge_after = $2, expires_at = NULL
+		WHERE id = (SELECT id FROM projects WHERE id = $1 AND state = 'unclaimed' AND expires_at <= $2 {skip})
+		RETURNING 1`)
 	// endReservations spares the slugs that projects would be restored under.
 	endReservations = database.SQL(`
 		WITH due AS MATERIALIZED (
@@ -70,14 +72,54 @@ func (j *Janitor) Run(ctx context.Context) error {
 // Tidy does one round of what Run does: everything that is due when it is called.
 func (j *Janitor) Tidy(ctx context.Context) error {
 	return errors.Join(
-		wrapped("expire unclaimed projects", j.untilDone(ctx, expire, func(r database.Rows) error {
-			var id uuid.UUID
-			err := r.Scan(&id)
-			j.service.Forget(id)
-			return err
-		})),
+		wrapped("expire unclaimed projects", j.expire(ctx)),
 		wrapped("end reservations", j.untilDone(ctx, endReservations, func(database.Rows) error { return nil })),
 	)
+}
+
+// dueProject is a project whose time has come.
+type dueProject struct {
+	id        uuid.UUID
+	expiresAt int64
+}
+
+// expire takes every project that is due.
+func (j *Janitor) expire(ctx context.Context) error {
+	now := database.ToMicros(j.service.now())
+	var last dueProject
+	for {
+		due, err := collect(ctx, j.service.db, func(r database.Rows) (p dueProject, err error) {
+			return p, r.Scan(&p.id, &p.expiresAt)
+		}, expiring, now, last.expiresAt, last.id, int64(janitorBatch))
+		if err != nil {
+			return err
+		}
+		for _, p := range due {
+			if err := j.expireOne(ctx, p.id, now); err != nil {
+				return err
+			}
+		}
+		if len(due) < janitorBatch {
+			return nil
+		}
+		last = due[len(due)-1]
+	}
+}
+
+// errHeld says that a project is no longer due, or that somebody else has its row.
+var errHeld = errors.New("somebody else has the project")
+
+// expireOne takes one project, with its entry in the audit log.
+func (j *Janitor) expireOne(ctx context.Context, id uuid.UUID, now int64) error {
+	b := &database.Batch{}
+	b.Require(errHeld, expire, id, now)
+	entry(ctx, b, audit.ProjectExpire, id, nil)
+	err := j.service.db.Run(ctx, b)
+	if errors.Is(err, errHeld) {
+		return nil
+	}
+	j.service.Forget(id)
+	return err
 }
 
 // untilDone runs stmt with the time and a limit until it returns fewer rows than that.

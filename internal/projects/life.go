@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 )
 
@@ -43,15 +44,14 @@ const stateBefore = `CASE WHEN suspended_at IS NOT NULL THEN 'suspended' WHEN ac
 	ELSE 'active' END`
 
 // Delete deletes a project, if it has the version ifVersion (0: any): it can be restored until its PurgeAfter. Its slug
-// stays reserved for its account; that of an unclaimed project is free at once. by is the principal who deletes. Errors:
-// ErrNotFound, ErrVersion, those of the guard, the context's and the database's.
-func (s *Service) Delete(ctx context.Context, guard Guard, id uuid.UUID, by string, ifVersion int64) (Project, error) {
-	_ = by // for the audit log, which does not exist yet
+// stays reserved for its account; that of an unclaimed project is free at once. Errors: ErrNotFound, ErrVersion, those of the guard, the context's and the database's.
+func (s *Service) Delete(ctx context.Context, guard Guard, id uuid.UUID, ifVersion int64) (Project, error) {
 	now := s.now()
 	b := s.beginLive(guard, id)
 	requireVersion(b, id, ifVersion)
 	b.Exec(recordSlug, id, "", database.ToMicros(now.Add(reservation)), database.ToMicros(now))
 	b.Exec(removeProject, id, database.ToMicros(now), database.ToMicros(now.Add(s.opts.TrashTTL)))
+	entry(ctx, b, audit.ProjectDelete, id, nil)
 	p, err := s.commitProject(ctx, b, id)
 	return p, wrapped("delete", err)
 }
@@ -76,8 +76,22 @@ func (s *Service) Restore(ctx context.Context, guard Guard, id uuid.UUID, slug s
 		s.rename(b, id, slug)
 	}
 	b.Exec(restoreProject, id, database.ToMicros(now), database.ToMicros(now.Add(s.opts.UnclaimedTTL)))
+	entry(ctx, b, audit.ProjectRestore, id, Change{Slug: given(slug)}.audited())
 	p, err := s.commitProject(ctx, b, id)
 	return p, wrapped("restore", taken(err))
+}
+
+// given is nil for an empty text.
+func given(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+// suspendDetail is what the audit log tells of a suspension.
+type suspendDetail struct {
+	Reason string `json:"reason"`
 }
 
 // Suspend stops all writes to a project until Resume. reason is shown to those who are refused. Errors: ErrNotFound,
@@ -88,6 +102,7 @@ func (s *Service) Suspend(ctx context.Context, guard Guard, id uuid.UUID, reason
 	}
 	b := s.beginLive(guard, id)
 	b.Require(ErrState, suspend, id, database.ToMicros(s.now()), reason)
+	entry(ctx, b, audit.ProjectSuspend, id, suspendDetail{Reason: reason})
 	p, err := s.commitProject(ctx, b, id)
 	return p, wrapped("suspend", err)
 }
@@ -98,6 +113,7 @@ func (s *Service) Resume(ctx context.Context, guard Guard, id uuid.UUID) (Projec
 	now := s.now()
 	b := s.beginLive(guard, id)
 	b.Require(ErrState, resume, id, database.ToMicros(now), database.ToMicros(now.Add(s.opts.UnclaimedTTL)))
+	entry(ctx, b, audit.ProjectResume, id, nil)
 	p, err := s.commitProject(ctx, b, id)
 	return p, wrapped("resume", err)
 }

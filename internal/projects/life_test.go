@@ -13,7 +13,7 @@ import (
 
 func (f *fixture) delete(id uuid.UUID) Project {
 	f.t.Helper()
-	p, err := f.Delete(f.t.Context(), nil, id, "test", 0)
+	p, err := f.Delete(f.t.Context(), nil, id, 0)
 	f.must(err)
 	return p
 }
@@ -50,7 +50,7 @@ func TestADeletedProjectCanBeRestored(t *testing.T) {
 		if _, err := f.Create(t.Context(), NewProject{Slug: "final", By: f.user()}); !errors.Is(err, ErrSlugReserved) {
 			t.Errorf("its slug: %v", err)
 		}
-		if _, err := f.Delete(t.Context(), nil, p.ID, "test", 0); !errors.Is(err, ErrNotFound) {
+		if _, err := f.Delete(t.Context(), nil, p.ID, 0); !errors.Is(err, ErrNotFound) {
 			t.Errorf("deleted again: %v", err)
 		}
 		f.clock.advance(DefaultTrashTTL - time.Microsecond)
@@ -165,7 +165,7 @@ func TestEveryChangeIsGuarded(t *testing.T) {
 		ctx, guard := t.Context(), GuardFunc(func(b *database.Batch) { RequireState(b, p.ID, p.Epoch+1, p.State) })
 		for name, change := range map[string]func() error{
 			"Change":        func() error { _, err := f.Change(ctx, guard, p.ID, Change{Slug: to("new")}, 0); return err },
-			"Delete":        func() error { _, err := f.Delete(ctx, guard, p.ID, "test", 0); return err },
+			"Delete":        func() error { _, err := f.Delete(ctx, guard, p.ID, 0); return err },
 			"Restore":       func() error { _, err := f.Restore(ctx, guard, deleted.ID, ""); return err },
 			"Suspend":       func() error { _, err := f.Suspend(ctx, guard, p.ID, ""); return err },
 			"Resume":        func() error { _, err := f.Resume(ctx, guard, suspended.ID); return err },
@@ -212,7 +212,7 @@ func TestEveryChangeIsOneTransaction(t *testing.T) {
 				{"UngrantRunner", func() error { return f.UngrantRunner(ctx, nil, p.ID, runner) }},
 				{"Suspend", func() error { _, err := f.Suspend(ctx, nil, p.ID, ""); return err }},
 				{"Resume", func() error { _, err := f.Resume(ctx, nil, p.ID); return err }},
-				{"Delete", func() error { _, err := f.Delete(ctx, nil, p.ID, "test", 0); return err }},
+				{"Delete", func() error { _, err := f.Delete(ctx, nil, p.ID, 0); return err }},
 				{"Restore", func() error { _, err := f.Restore(ctx, nil, p.ID, ""); return err }},
 			} {
 				f.clock.advance(time.Second)

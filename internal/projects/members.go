@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/rbac"
 )
@@ -84,6 +85,9 @@ func (s *Service) AddMember(
 	b := s.beginLive(guard, id)
 	b.Require(ErrNoSuchUser, userByEmail, email)
 	b.Require(ErrMemberExists, addMember, id, email, string(role), by, database.ToMicros(s.now()))
+	audit.AppendAboutUser(ctx, b, audit.Entry{
+		Action: audit.MemberAdd, Project: id, Object: email, Detail: memberDetail{Role: role},
+	})
 	m, err := s.commitMember(ctx, b, id, memberByEmail, email)
 	return m, wrapped("add member", err)
 }
@@ -103,6 +107,9 @@ func (s *Service) ChangeMember(
 	}
 	b.Require(ErrLastOwner, ownerStays, id, userID, string(role))
 	b.Exec(changeMember, id, userID, string(role), database.ToMicros(s.now()))
+	audit.Append(ctx, b, audit.Entry{
+		Action: audit.MemberChange, Project: id, Object: userID.String(), Detail: memberDetail{Role: role},
+	})
 	m, err := s.commitMember(ctx, b, id, memberByID, userID)
 	return m, wrapped("change member", err)
 }
@@ -114,7 +121,13 @@ func (s *Service) RemoveMember(ctx context.Context, guard Guard, id, userID uuid
 	b.Require(ErrNoMember, memberExists, id, userID)
 	b.Require(ErrLastOwner, ownerStays, id, userID, "")
 	b.Exec(removeMember, id, userID)
+	audit.Append(ctx, b, audit.Entry{Action: audit.MemberRemove, Project: id, Object: userID.String()})
 	return wrapped("remove member", s.commit(ctx, b, id))
+}
+
+// memberDetail is what the audit log tells of a member.
+type memberDetail struct {
+	Role rbac.Role `json:"role"` // from then on
 }
 
 // commitMember is commit, and gives the member that stmt reads.

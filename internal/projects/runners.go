@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 )
 
@@ -79,6 +80,9 @@ func (s *Service) GrantRunner(
 	b.Require(ErrNoSuchRunner, runnerExists, tokenID, id)
 	b.Exec(clearGrantsOf, id, tokenID)
 	s.AddGrant(b, id, tokenID, repositories, by)
+	audit.Append(ctx, b, audit.Entry{
+		Action: audit.RunnerGrant, Project: id, Object: tokenID.String(), Detail: grantDetail{Repositories: repositories},
+	})
 	var granted grouping
 	b.Query(granted.add, grantOf, id, tokenID)
 	if err := s.commit(ctx, b, id); err != nil {
@@ -89,6 +93,14 @@ func (s *Service) GrantRunner(
 	}
 	return granted.grants[0], nil
 }
+
+// grantDetail is what the audit log tells of a grant. Without repositories it is for all.
+type grantDetail struct {
+	Repositories []string `json:"repositories,omitempty"`
+}
+
+// ClearGrants adds to b what takes back all that a runner may pull from a project.
+func ClearGrants(b *database.Batch, id, tokenID uuid.UUID) { b.Exec(clearGrantsOf, id, tokenID) }
 
 // AddGrant adds to b what a runner that b creates may pull from a project (nil: all). by is the principal who does it.
 // Check the repositories first, by ValidGrant.
@@ -106,7 +118,8 @@ func (s *Service) AddGrant(b *database.Batch, id, tokenID uuid.UUID, repositorie
 func (s *Service) UngrantRunner(ctx context.Context, guard Guard, id, tokenID uuid.UUID) error {
 	b := s.beginLive(guard, id)
 	b.Require(ErrNoGrant, grantExists, id, tokenID)
-	b.Exec(clearGrantsOf, id, tokenID)
+	ClearGrants(b, id, tokenID)
+	audit.Append(ctx, b, audit.Entry{Action: audit.RunnerRemove, Project: id, Object: tokenID.String()})
 	return wrapped("take back a grant", s.commit(ctx, b, id))
 }
 

@@ -71,9 +71,12 @@ func WithAddress(ctx context.Context, address string) context.Context {
 }
 
 // AddressOf is the key of the address in a context. Without one it is that of all clients whose address is not known.
-func AddressOf(ctx context.Context) Key {
+func AddressOf(ctx context.Context) Key { return Address(AddressText(ctx)) }
+
+// AddressText is the address in a context as WithAddress was given it; "" if there is none.
+func AddressText(ctx context.Context) string {
 	text, _ := ctx.Value(addressKey{}).(string)
-	return Address(text)
+	return text
 }
 
 type exemptKey struct{}

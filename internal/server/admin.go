@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/config"
 	"github.com/berthregistry/berth/internal/database"
@@ -33,7 +34,7 @@ type NewUser struct {
 
 // CreateUser creates a user and returns the ID. The schema must be up to date.
 func CreateUser(ctx context.Context, cfg config.Database, user NewUser, opts Options) (id string, err error) {
-	err = withAuth(ctx, cfg, opts, func(service *auth.Service) error {
+	err = withAuth(ctx, cfg, opts, func(ctx context.Context, service *auth.Service) error {
 		created, err := service.CreateUser(ctx, auth.NewUser{
 			Email: user.Email, Password: user.Password.Reveal(), Admin: user.Admin,
 		})
@@ -55,7 +56,7 @@ type NewToken struct {
 
 // CreateToken creates a token and returns its secret, which cannot be had again. The schema must be up to date.
 func CreateToken(ctx context.Context, cfg config.Database, token NewToken, opts Options) (secret config.Secret, err error) {
-	err = withAuth(ctx, cfg, opts, func(service *auth.Service) error {
+	err = withAuth(ctx, cfg, opts, func(ctx context.Context, service *auth.Service) error {
 		request := auth.NewToken{Email: token.Email, Name: token.Name}
 		if token.Life > 0 {
 			request.ExpiresAt = opts.withDefaults().Clock().Add(token.Life)
@@ -67,14 +68,14 @@ func CreateToken(ctx context.Context, cfg config.Database, token NewToken, opts 
 	return secret, err
 }
 
-func withAuth(ctx context.Context, cfg config.Database, opts Options, do func(*auth.Service) error) error {
+func withAuth(ctx context.Context, cfg config.Database, opts Options, do func(context.Context, *auth.Service) error) error {
 	return withDatabase(ctx, cfg, opts, func(db *database.DB) error {
 		// No bearer token is issued here, so its issuer and audience do not matter.
 		service, err := auth.NewService(db, auth.Options{Clock: opts.withDefaults().Clock, Issuer: "berth", Service: "berth"})
 		if err != nil {
 			return fmt.Errorf("prepare: %w", err)
 		}
-		return do(service)
+		return do(audit.With(ctx, audit.Origin{Actor: audit.ActorOperator}), service)
 	})
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/config"
 	"github.com/berthregistry/berth/internal/oci"
@@ -12,7 +13,9 @@ import (
 )
 
 // newRegistry makes the plane below /v2. Its uploads have work to do in the background.
-func newRegistry(b *backends, cfg config.Config, e config.Endpoints, opts Options, keys *auth.Service, guard *access.Access) *oci.Handler {
+func newRegistry(
+	b *backends, cfg config.Config, e config.Endpoints, opts Options, keys *auth.Service, guard *access.Access, refusals *audit.Recorder,
+) *oci.Handler {
 	limits := quota.New(quota.Config{
 		DB: b.db, Clock: opts.Clock, Project: int64(cfg.Quotas.Project), Account: int64(cfg.Quotas.Account),
 		Unclaimed: int64(cfg.Unclaimed.Quota),
@@ -34,6 +37,7 @@ func newRegistry(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		ReferrersPage:   cfg.Registry.ReferrersPage,
 		Redirect:        cfg.Storage.Redirect,
 		PublicURL:       e.PublicURL,
+		Audit:           refusals,
 	})
 }
 

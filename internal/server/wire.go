@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/berthregistry/berth/internal/api"
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/config"
 	"github.com/berthregistry/berth/internal/database"
@@ -105,13 +106,17 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 	if err != nil {
 		return nil, err
 	}
+	refusals := audit.NewRecorder(audit.RecorderConfig{
+		DB: b.db, First: cfg.Audit.Refusals, Clock: opts.Clock, Logger: opts.Logger,
+	})
 	guard := access.New(access.Config{
 		Auth: users, Projects: tenants, Policy: policy, Realm: e.Realm, Service: e.Service, Limits: limits,
+		Audit: refusals,
 	})
-	registry := newRegistry(b, cfg, e, opts, users, guard)
+	registry := newRegistry(b, cfg, e, opts, users, guard, refusals)
 	product, err := api.New(api.Config{
 		Auth: users, Projects: tenants, Policy: policy, Database: b.db, ClaimMode: cfg.Unclaimed.ClaimMode,
-		Limits: limits, Logger: opts.Logger, Clock: opts.Clock,
+		Limits: limits, Audit: refusals, Logger: opts.Logger, Clock: opts.Clock,
 	})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says that it is about the API
@@ -121,6 +126,7 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		workers: []front.Worker{
 			registry.Uploads, registry.Content, users.LastUses(), tenants.Janitor(opts.Logger), product,
 			quota.NewFolder(b.db, opts.Clock, opts.Logger),
+			refusals, audit.NewKeeper(b.db, cfg.Audit.TTL, opts.Clock, opts.Logger),
 		},
 	}, nil
 }

@@ -26,10 +26,22 @@ CREATE INDEX audit_log_action ON audit_log (action, id);
 -- What the tag named before (NULL: nothing), and the entry that the move belongs to.
 ALTER TABLE tag_history ADD COLUMN previous_digest text;
 ALTER TABLE tag_history ADD COLUMN audit_id uuid;
-CREATE INDEX tag_history_audit ON tag_history (audit_id) WHERE audit_id IS NOT NULL;
+CREATE INDEX tag_history_audit ON tag_history (audit_id, id) WHERE audit_id IS NOT NULL;
+
+-- What has happened is never told otherwise.
+-- +goose StatementBegin
+CREATE FUNCTION berth_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the audit log is append-only';
+END
+$$;
+-- +goose StatementEnd
+CREATE TRIGGER audit_log_append_only BEFORE UPDATE ON audit_log
+    FOR EACH STATEMENT EXECUTE FUNCTION berth_append_only();
 
 -- +goose Down
 DROP INDEX tag_history_audit;
 ALTER TABLE tag_history DROP COLUMN audit_id;
 ALTER TABLE tag_history DROP COLUMN previous_digest;
 DROP TABLE audit_log;
+DROP FUNCTION berth_append_only;

@@ -26,7 +26,15 @@ CREATE INDEX audit_log_action ON audit_log (action, id);
 -- What the tag named before (NULL: nothing), and the entry that the move belongs to.
 ALTER TABLE tag_history ADD COLUMN previous_digest TEXT;
 ALTER TABLE tag_history ADD COLUMN audit_id TEXT;
-CREATE INDEX tag_history_audit ON tag_history (audit_id) WHERE audit_id IS NOT NULL;
+CREATE INDEX tag_history_audit ON tag_history (audit_id, id) WHERE audit_id IS NOT NULL;
+
+-- What has happened is never told otherwise.
+-- +goose StatementBegin
+CREATE TRIGGER audit_log_append_only BEFORE UPDATE ON audit_log
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+-- +goose StatementEnd
 
 -- +goose Down
 DROP INDEX tag_history_audit;

@@ -1,13 +1,14 @@
 package access
 
 import (
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
-// Config is what an Access works with. All fields are required but Limits.
+// Config is what an Access works with. All fields are required but Limits and Audit.
 type Config struct {
 	Auth     *auth.Service
 	Projects *projects.Service
@@ -18,6 +19,8 @@ type Config struct {
 	Service string
 	// Limits says how often callers may ask. Nil: as often as they like.
 	Limits *ratelimit.Limiter
+	// Audit takes what is refused. Nil: nothing does.
+	Audit *audit.Recorder
 }
 
 // Access authenticates and authorizes requests of the OCI plane. It is safe for concurrent use.
@@ -28,6 +31,7 @@ type Access struct {
 	realm    string
 	service  string
 	limits   *ratelimit.Limiter
+	audit    *audit.Recorder
 }
 
 // New makes an Access.
@@ -39,5 +43,6 @@ func New(cfg Config) *Access {
 		realm:    cfg.Realm,
 		service:  cfg.Service,
 		limits:   cfg.Limits,
+		audit:    cfg.Audit,
 	}
 }

@@ -15,8 +15,18 @@ var (
 	errScope        = errors.New("access: the token's scope does not take this in")
 	errPolicy       = errors.New("access: the policy denies this")
 	errSuspended    = errors.New("access: the project is suspended")
+	errHidden       = errors.New("access: the policy denies this, and that there is such a project")
 	errOtherPush    = errors.New("access: the decision permits no push to this repository")
 )
+
+// Refuses tells an answer that refuses something to a caller, for the audit log, from one that only asks for a credential or
+// for a token of a wider scope, which clients then fetch, and from all other failures.
+func Refuses(err error) bool {
+	if errors.Is(err, errNoCredential) || errors.Is(err, errScope) {
+		return false
+	}
+	return errors.Is(err, errHidden) || errors.Is(err, ocierr.Unauthorized) || errors.Is(err, ocierr.Denied)
+}
 
 // Challenge returns the value of a WWW-Authenticate header that sends a client to the token endpoint, for all of the
 // scopes at once. Without scopes it asks for a token that only proves who the caller is.

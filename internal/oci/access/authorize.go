@@ -38,7 +38,7 @@ func (d Decision) Allows(action rbac.Action) bool { return slices.Contains(d.gra
 //     whom the policy denies;
 //   - 403 DENIED where the policy denies and the caller may see the project, and for a suspended project, with the
 //     reason, where the caller could see it or write to it otherwise;
-//   - 404 NAME_UNKNOWN for all others: ocierr.NameUnknown as it is;
+//   - 404 NAME_UNKNOWN for all others: ocierr.NameUnknown, with nothing added that clients see;
 //   - 503 while the database does not answer.
 func (a *Access) Authorize(ctx context.Context, id Identity, repo Repo, actions ...rbac.Action) (Decision, error) {
 	return a.authorize(ctx, ask{id: id, repo: repo, actions: actions})
@@ -132,7 +132,7 @@ func (a *Access) refusal(ask ask, project projects.Project, v verdict) error {
 	case a.visible(v.question):
 		return ocierr.Denied.WithCause(errPolicy)
 	default:
-		return ocierr.NameUnknown
+		return ocierr.NameUnknown.WithCause(errHidden)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/ratelimit"
@@ -54,13 +55,21 @@ func (a *Access) serveToken(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// logRefusal keeps for the access log why there was no token: the answer tells less.
-func logRefusal(ctx context.Context, status int, cause error) {
+// noteRefusal keeps for the access log why there was no token: the answer tells less. A log-in that failed is noted for the
+// audit log as well.
+func (a *Access) noteRefusal(r *http.Request, status int, cause error) {
+	ctx := r.Context()
 	if status >= http.StatusInternalServerError {
 		reqlog.Fail(ctx, cause)
 		return
 	}
 	reqlog.Set(ctx, reqlog.Denied, cause.Error())
+	if !isRefused(cause) {
+		return
+	}
+	origin := auth.Credential{}.Origin()
+	origin.RemoteIP, origin.UserAgent, origin.RequestID = ratelimit.AddressText(ctx), r.UserAgent(), reqlog.ID(ctx)
+	a.audit.Refused(audit.Refusal{Origin: origin, Action: audit.BearerIssue, Reason: cause.Error()})
 }
 
 // issue makes a token that carries as much of the scopes as the policy allows now.

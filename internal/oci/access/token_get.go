@@ -19,7 +19,7 @@ func (a *Access) getToken(w http.ResponseWriter, r *http.Request) {
 	response, err := a.tokenForQuery(r)
 	if err != nil {
 		answer := a.tokenError(err)
-		logRefusal(r.Context(), answer.Status, err)
+		a.noteRefusal(r, answer.Status, err)
 		ocierr.Write(w, r, answer)
 		return
 	}

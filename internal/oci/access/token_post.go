@@ -30,12 +30,12 @@ func (a *Access) postToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if refused, ok := errors.AsType[oauthError](a.formError(err)); ok {
-		logRefusal(r.Context(), http.StatusBadRequest, err)
+		a.noteRefusal(r, http.StatusBadRequest, err)
 		writeJSON(w, http.StatusBadRequest, refused)
 		return
 	}
 	answer := ocierr.From(err)
-	logRefusal(r.Context(), answer.Status, err)
+	a.noteRefusal(r, answer.Status, err)
 	ocierr.Write(w, r, answer)
 }
 

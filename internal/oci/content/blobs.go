@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/projects/quota"
 )
@@ -231,6 +232,7 @@ func (s *Store) DeleteBlob(ctx context.Context, p Place, d digest.Digest, guard 
 	b.Require(ErrNotFound, lockLink, p.Project, p.Path, string(d)) // a manifest PUT holds it in share mode
 	b.Require(ErrInUse, hideLink, p.Project, p.Path, string(d), s.now(), s.purgeAfter())
 	quota.RemoveBlob(b, p.Project, d, s.now())
+	audit.Append(ctx, b, p.entry(audit.BlobDelete, string(d), nil))
 	err := s.DB.Run(ctx, b)
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrInUse) {
 		return fmt.Errorf("delete blob: %w", err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 )
 
@@ -53,10 +54,16 @@ func (s *Store) Block(ctx context.Context, guard Guard, d digest.Digest, reason,
 	b := &database.Batch{}
 	guard.Require(b)
 	b.Exec(blockDigest, string(d), reason, by, s.now())
+	audit.Append(ctx, b, audit.Entry{Action: audit.DigestBlock, Object: string(d), Detail: blockDetail{Reason: reason}})
 	if err := s.DB.Run(ctx, b); err != nil {
 		return fmt.Errorf("block digest: %w", err)
 	}
 	return nil
+}
+
+// blockDetail is what the audit log tells of a blocked digest.
+type blockDetail struct {
+	Reason string `json:"reason"`
 }
 
 // Unblock shows again what is there of a digest. Errors: ErrNotFound, those of the guard, the context's and the
@@ -65,6 +72,7 @@ func (s *Store) Unblock(ctx context.Context, guard Guard, d digest.Digest) error
 	b := &database.Batch{}
 	guard.Require(b)
 	b.Require(ErrNotFound, unblockDigest, string(d))
+	audit.Append(ctx, b, audit.Entry{Action: audit.DigestUnblock, Object: string(d)})
 	if err := s.DB.Run(ctx, b); err != nil {
 		return fmt.Errorf("unblock digest: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/projects/quota"
 )
@@ -172,8 +173,9 @@ var (
 		WHERE r.project_id = $1 AND r.path = $2
 		ON CONFLICT (repository_id, name) DO UPDATE SET updated_at = tags.updated_at`)
 	insertTagHistory = database.SQL(`
-		INSERT INTO tag_history (repository_id, tag, digest, actor, at)
-		SELECT r.id, {text:$3}, {text:$4}, {text:$5}, {bigint:$6} FROM repositories r
+		INSERT INTO tag_history (repository_id, tag, digest, actor, at, audit_id, previous_digest)
+		SELECT r.id, {text:$3}, {text:$4}, {text:$5}, {bigint:$6}, {uuid:$7}, (SELECT t.digest FROM tags t
+			WHERE t.repository_id = r.id AND t.name = $3 AND t.deleted_at IS NULL) FROM repositories r
 		WHERE r.project_id = $1 AND r.path = $2 AND NOT EXISTS (SELECT 1 FROM tags t
 			WHERE t.repository_id = r.id AND t.name = $3 AND t.digest = $4 AND t.deleted_at IS NULL)`)
 	moveTag = database.SQL(`
@@ -229,12 +231,28 @@ func (s *Store) putManifest(ctx context.Context, p Place, m NewManifest, guard G
 	if len(m.Children) > 0 {
 		b.Exec(insertManifestChildren, p.Project, p.Path, string(m.Digest), database.Strings(digestStrings(m.Children)))
 	}
+	act := audit.Append(ctx, b, p.entry(audit.ManifestPush, string(m.Digest), pushDetail{
+		MediaType: m.MediaType, ArtifactType: m.ArtifactType, Subject: m.Subject, Tags: m.Tags,
+	}))
 	for _, tag := range slices.Sorted(slices.Values(m.Tags)) { // in one order for all, or two pushes could lock each other out
-		for _, stmt := range []database.Stmt{lockTag, insertTagHistory, moveTag} {
-			b.Exec(stmt, p.Project, p.Path, tag, string(m.Digest), m.Actor, now)
-		}
+		b.Exec(lockTag, p.Project, p.Path, tag, string(m.Digest), m.Actor, now)
+		b.Exec(insertTagHistory, p.Project, p.Path, tag, string(m.Digest), m.Actor, now, act)
+		b.Exec(moveTag, p.Project, p.Path, tag, string(m.Digest), m.Actor, now)
 	}
 	return s.DB.Run(ctx, b)
+}
+
+// pushDetail is what the audit log tells of a push besides the tags that it moved.
+type pushDetail struct {
+	MediaType    string        `json:"media_type"`
+	ArtifactType string        `json:"artifact_type,omitempty"`
+	Subject      digest.Digest `json:"subject,omitempty"`
+	Tags         []string      `json:"tags,omitempty"` // all that it named, also those that did not move
+}
+
+// entry is an entry of the audit log about something in the repository.
+func (p Place) entry(action, object string, detail any) audit.Entry {
+	return audit.Entry{Action: action, Project: p.Project, Repository: p.Path, Object: object, Detail: detail}
 }
 
 // MissingBlobsError names the blobs that a manifest needs and its repository does not show.
@@ -293,8 +311,8 @@ var (
 		UPDATE tags SET deleted_at = $4, purge_after = $5
 		WHERE digest = $3 AND deleted_at IS NULL AND repository_id = ` + thisRepository)
 	historyOfTags = database.SQL(`
-		INSERT INTO tag_history (repository_id, tag, digest, actor, at)
-		SELECT t.repository_id, t.name, NULL, {text:$4}, {bigint:$5} FROM tags t
+		INSERT INTO tag_history (repository_id, tag, digest, actor, at, audit_id, previous_digest)
+		SELECT t.repository_id, t.name, NULL, {text:$4}, {bigint:$5}, {uuid:$6}, t.digest FROM tags t
 		WHERE t.digest = $3 AND t.deleted_at IS NULL AND t.repository_id = ` + thisRepository)
 	hideManifest = database.SQL(`
 		UPDATE manifests SET deleted_at = $4, purge_after = $5
@@ -307,8 +325,9 @@ var (
 		  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
 		RETURNING 1`)
 	historyOfTag = database.SQL(`
-		INSERT INTO tag_history (repository_id, tag, digest, actor, at)
-		VALUES (` + thisRepository + `, $3, NULL, $4, $5)`)
+		INSERT INTO tag_history (repository_id, tag, digest, actor, at, audit_id, previous_digest)
+		SELECT t.repository_id, t.name, NULL, {text:$4}, {bigint:$5}, {uuid:$6}, t.digest FROM tags t
+		WHERE t.name = $3 AND t.repository_id = ` + thisRepository)
 )
 
 // DeleteManifest hides a manifest with all its tags and its entry among the referrers of its subject (end-9). It
@@ -321,7 +340,8 @@ func (s *Store) DeleteManifest(ctx context.Context, p Place, d digest.Digest, ac
 	quota.RemoveManifest(b, p.Project, p.Path, d, now)
 	b.Require(ErrNotFound, hideManifest, p.Project, p.Path, string(d), now, s.purgeAfter())
 	b.Exec(lockTagsOf, p.Project, p.Path, string(d))
-	b.Exec(historyOfTags, p.Project, p.Path, string(d), actor, now)
+	act := audit.Append(ctx, b, p.entry(audit.ManifestDelete, string(d), nil))
+	b.Exec(historyOfTags, p.Project, p.Path, string(d), actor, now, act)
 	b.Exec(hideTagsOf, p.Project, p.Path, string(d), now, s.purgeAfter())
 	return s.deleted(s.DB.Run(ctx, b))
 }
@@ -331,7 +351,7 @@ func (s *Store) DeleteTag(ctx context.Context, p Place, tag, actor string, guard
 	b := &database.Batch{}
 	guard.Require(b)
 	b.Require(ErrNotFound, hideTag, p.Project, p.Path, tag, s.now(), s.purgeAfter())
-	b.Exec(historyOfTag, p.Project, p.Path, tag, actor, s.now())
+	b.Exec(historyOfTag, p.Project, p.Path, tag, actor, s.now(), audit.Append(ctx, b, p.entry(audit.TagDelete, tag, nil)))
 	return s.deleted(s.DB.Run(ctx, b))
 }
 
