@@ -73,7 +73,7 @@ func (s *Service) Member(ctx context.Context, id, userID uuid.UUID) (Member, err
 }
 
 // AddMember makes the user of an e-mail address a member. by is the principal who does it. Errors: ErrNotFound,
-// ErrNoSuchUser, ErrMemberExists, an *InputError, those of the guard, the context's and the database's.
+// ErrNoSuchUser, ErrMemberExists, limits.ErrExceeded, an *InputError, those of the guard, the context's and the database's.
 func (s *Service) AddMember(
 	ctx context.Context, guard Guard, id uuid.UUID, email string, role rbac.Role, by string,
 ) (Member, error) {
@@ -84,6 +84,7 @@ func (s *Service) AddMember(
 	b := s.beginLive(guard, id)
 	b.Require(ErrNoSuchUser, userByEmail, email)
 	b.Require(ErrMemberExists, addMember, id, email, string(role), by, database.ToMicros(s.now()))
+	s.opts.Limits.RequireMembers(b, id)
 	m, err := s.commitMember(ctx, b, id, memberByEmail, email)
 	return m, wrapped("add member", err)
 }
