@@ -14,6 +14,7 @@ import (
 	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/rbac"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/recent"
 )
 
@@ -23,6 +24,7 @@ const (
 	DefaultCacheTTL    = 4 * time.Second
 	DefaultKeyLifetime = 30 * 24 * time.Hour
 	DefaultSessionTTL  = 12 * time.Hour
+	DefaultRetention   = 90 * 24 * time.Hour
 )
 
 // cacheSize bounds each cache. An entry takes less than a kilobyte.
@@ -37,6 +39,8 @@ type Options struct {
 	CacheTTL    time.Duration    // how long an answer of the database holds; default: DefaultCacheTTL
 	KeyLifetime time.Duration    // how long a key signs; default: DefaultKeyLifetime
 	SessionTTL  time.Duration    // life of a session of the product API; default: DefaultSessionTTL
+	Limits      limits.Server    // how many tokens, robots and sessions there may be
+	Retention   time.Duration    // how long what has ended is kept; default: DefaultRetention
 	SignUp      SignUpMode       // who may sign up; default: SignUpClosed
 	Hashers     int              // passwords hashed at once, 64 MiB each; default: one per CPU, at most 4
 }
@@ -99,6 +103,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.SessionTTL == 0 {
 		o.SessionTTL = DefaultSessionTTL
+	}
+	if o.Retention == 0 {
+		o.Retention = DefaultRetention
 	}
 	if o.SignUp == "" {
 		o.SignUp = SignUpClosed

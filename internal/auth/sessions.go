@@ -59,7 +59,7 @@ var (
 		RETURNING expires_at`)
 )
 
-// OpenSession opens a session. The secret is returned only here. Errors: ErrInvalidCredential if the token or the user is
+// OpenSession opens a session, for which the user's oldest ends where there are too many. The secret is returned only here. Errors: ErrInvalidCredential if the token or the user is
 // no longer what was verified, the context's and the database's.
 func (s *Service) OpenSession(ctx context.Context, n NewSession) (secret string, session Session, err error) {
 	now := s.now()
@@ -81,9 +81,12 @@ func (s *Service) OpenSession(ctx context.Context, n NewSession) (secret string,
 	b.Query(func(r database.Rows) error { return r.Scan(&expires) }, insertSession,
 		session.ID, n.UserID, nullUUID(n.TokenID), hashSecret(secret).String(), session.UserAgent, session.RemoteIP,
 		database.ToMicros(now), database.ToMicros(now.Add(s.opts.SessionTTL)))
+	var ended ended
+	s.opts.Limits.EndOldSessions(&b, n.UserID, now, ended.session)
 	if err := s.db.Run(ctx, &b); err != nil {
 		return "", Session{}, fmt.Errorf("auth: open session: %w", err)
 	}
+	s.forget(ended)
 	session.ExpiresAt = database.FromMicros(expires)
 	return secret, session, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
@@ -69,7 +70,7 @@ type NewRunner struct {
 }
 
 // CreateToken creates a personal token. The secret is returned only here. Errors: ErrInvalidInput, ErrNotFound for the
-// owner, ErrExists for a given secret, the guard's, the context's and the database's.
+// owner, ErrExists for a given secret, limits.ErrExceeded, the guard's, the context's and the database's.
 func (s *Service) CreateToken(ctx context.Context, t NewToken) (secret string, token Token, err error) {
 	if t.UserID == uuid.Nil {
 		owner, err := s.userByEmail(ctx, t.Email)
@@ -148,11 +149,17 @@ func (s *Service) insertToken(
 	guarded(&b, guard)
 	b.Exec(insertToken, row.values()...)
 	audit.Append(ctx, &b, row.created(grants))
+	switch row.Kind {
+	case TokenPersonal:
+		s.opts.Limits.RequireTokens(&b, row.UserID.UUID, s.now())
+	case TokenRobot:
+		s.opts.Limits.RequireRobots(&b, row.ProjectID.UUID, s.now())
+	}
 	if also != nil {
 		also(&b, row.ID)
 	}
 	if err := s.db.Run(ctx, &b); err != nil {
-		return "", Token{}, translated("create token", err)
+		return "", Token{}, translated("create token", limits.Explain(ctx, s.db, err))
 	}
 	token, err := row.token()
 	return secret, token, err

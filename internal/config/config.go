@@ -26,6 +26,8 @@ type Config struct {
 	Registry Registry `embed:"" group:"Registry"`
 	// Quotas bound what tenants may hold.
 	Quotas Quotas `embed:"" group:"Quotas"`
+	// Counts bound how many things tenants may have.
+	Counts Counts `embed:"" group:"Counts"`
 	// Tokens is about the bearer tokens of the registry API.
 	Tokens Tokens `embed:"" group:"Tokens"`
 	// RateLimit bounds how often callers may ask.

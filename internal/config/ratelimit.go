@@ -29,6 +29,8 @@ type RateLimit struct {
 	// LoginRate and LoginBurst are for log-ins that fail, to one account; an address has five times as many.
 	LoginRate  int `name:"ratelimit-login-rate" env:"BERTH_RATELIMIT_LOGIN_RATE" default:"10" help:"Failed log-ins to one account a minute; one address may fail five times as often; 0 means no limit."`
 	LoginBurst int `name:"ratelimit-login-burst" env:"BERTH_RATELIMIT_LOGIN_BURST" default:"20" help:"Failed log-ins to one account at once; one address may fail five times as often."`
+	// AnonymousPercent is how much of the rates and bursts an address has whose callers have no account.
+	AnonymousPercent int `name:"ratelimit-anonymous-percent" env:"BERTH_RATELIMIT_ANONYMOUS_PERCENT" default:"50" help:"Part of the rates and bursts that an address has whose callers have no account, in percent."`
 	// Replicas is how many servers share the work. Rates and bursts are divided by it, for each server counts alone.
 	Replicas int `name:"ratelimit-replicas" env:"BERTH_RATELIMIT_REPLICAS" default:"1" help:"Servers that share the work; rates and bursts are divided by it."`
 	// DryRun refuses nothing, and counts and logs what it would.
@@ -51,6 +53,7 @@ func (r RateLimit) check(refuse refuseFunc) {
 		checkRange(refuse, "BERTH_RATELIMIT_"+limit.class+"_RATE", limit.rate, 0, maxRate)
 		checkRange(refuse, "BERTH_RATELIMIT_"+limit.class+"_BURST", limit.burst, 1, maxRate)
 	}
+	checkRange(refuse, "BERTH_RATELIMIT_ANONYMOUS_PERCENT", r.AnonymousPercent, 1, 100)
 	checkRange(refuse, "BERTH_RATELIMIT_REPLICAS", r.Replicas, 1, maxReplicas)
 	checkRange(refuse, "BERTH_RATELIMIT_KEYS", r.Keys, minKeys, maxKeys)
 }

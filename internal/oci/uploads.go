@@ -18,6 +18,7 @@ import (
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/oci/ocipath"
 	"github.com/berthregistry/berth/internal/oci/uploads"
+	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
@@ -218,14 +219,34 @@ func (h *Handler) cancelUpload(c *call) error {
 // limited tells whether the project of a push has a quota.
 func (h *Handler) limited(c *call) bool {
 	project := &c.decision.Project
-	return h.Uploads.Quota.Applies(project.QuotaBytes, project.State == rbac.StateUnclaimed)
+	return h.Uploads.Quota.Applies(project.QuotaBytes, project.AccountQuota, project.State == rbac.StateUnclaimed)
 }
 
 func (h *Handler) target(c *call) uploads.Target {
 	return uploads.Target{
 		Project: c.decision.Project.ID, Path: c.req.Path, Epoch: c.decision.Project.Epoch,
 		Principal: c.decision.Principal.String(), Guard: c.decision.Guard, Limited: h.limited(c),
+		Subject: c.subject(), Network: c.network(),
 	}
+}
+
+// subject is whose counts hold for the caller: the user's, or the project's of a robot.
+func (c *call) subject() uuid.UUID {
+	switch c.decision.Principal.Kind {
+	case rbac.KindUser:
+		return c.decision.Principal.ID
+	case rbac.KindRobot:
+		return c.id.Credential.ProjectID
+	}
+	return uuid.Nil
+}
+
+// network is where a caller without an account comes from.
+func (c *call) network() string {
+	if c.decision.Principal.Kind != rbac.KindAnonymous {
+		return ""
+	}
+	return ratelimit.NetworkOf(c.ctx())
 }
 
 // stateParameter carries the signed state of a session in its Location.

@@ -59,12 +59,13 @@ var (
 
 // Claim makes an unclaimed project the owner's: of any number of callers at once, one wins. Open upload sessions end, as
 // the epoch rises; runner grants, robots and keys from before are void. The guard need not require the state. Errors:
-// ErrNotFound, ErrClaimed, ErrNoSuchUser, those of the guard, the context's and the database's.
+// ErrNotFound, ErrClaimed, ErrNoSuchUser, limits.ErrExceeded, those of the guard, the context's and the database's.
 func (s *Service) Claim(ctx context.Context, guard Guard, r ClaimRequest) (Claimed, error) {
 	id, now := r.ProjectID, database.ToMicros(s.now())
 	b := s.beginLive(guard, id)
 	b.Require(ErrClaimed, claim, id, uuid.NullUUID{UUID: r.Owner.AccountID, Valid: r.Owner.AccountID != uuid.Nil}, now)
 	b.Require(ErrNoSuchUser, userExists, r.Owner.UserID, r.Owner.AccountID)
+	s.opts.Limits.RequireProjects(b, r.Owner.UserID, r.Owner.AccountID, id)
 	b.Exec(deleteMembers, id)
 	b.Exec(insertOwner, id, r.Owner.UserID, r.Owner.Principal, now)
 	b.Exec(clearGrants, id)

@@ -17,10 +17,19 @@ type Creator struct {
 	Principal string    // as rows store it
 	UserID    uuid.UUID // becomes the owner
 	AccountID uuid.UUID // the personal account that the project belongs to
+	Network   string    // of an anonymous one, as package ratelimit gives it
 	Guard     Guard     // what must still hold when Ensure creates it; nil: nothing
 }
 
 func (c Creator) anonymous() bool { return c.UserID == uuid.Nil }
+
+// counted is whose creations are counted together.
+func (c Creator) counted() string {
+	if c.anonymous() {
+		return "address:" + c.Network
+	}
+	return c.Principal
+}
 
 // NewProject is what Create needs.
 type NewProject struct {
@@ -64,7 +73,7 @@ var (
 // personal account, with the user as owner; for anonymous an unclaimed one that expires. Any number of callers at once
 // get the same project. A segment that is shaped like a UUID is never created. Whether the caller may use a project that
 // is there already is for the policy to say. Errors: ErrNotFound, ErrSlugInvalid, ErrSlugReserved, ErrCreateForbidden,
-// the context's and the database's.
+// limits.ErrExceeded, the context's and the database's.
 func (s *Service) Ensure(ctx context.Context, segment string, by Creator) (Project, error) {
 	p, err := s.Resolve(ctx, segment)
 	if !errors.Is(err, ErrNotFound) {
@@ -80,7 +89,7 @@ func (s *Service) Ensure(ctx context.Context, segment string, by Creator) (Proje
 }
 
 // Create creates a project for a user, who becomes its owner. Errors: ErrSlugInvalid, ErrSlugReserved, ErrSlugTaken,
-// ErrCreateForbidden, an *InputError, the context's and the database's.
+// ErrCreateForbidden, limits.ErrExceeded, an *InputError, the context's and the database's.
 func (s *Service) Create(ctx context.Context, n NewProject) (Project, error) {
 	if n.By.anonymous() {
 		return Project{}, wrapped("create", ErrCreateForbidden)
@@ -147,17 +156,19 @@ func (s *Service) tryCreate(ctx context.Context, n NewProject, mustBeNew bool) (
 	b.Exec(endReservation, id, n.Slug)
 	if !n.By.anonymous() {
 		b.Exec(insertOwner, id, n.By.UserID, n.By.Principal, now)
+		s.opts.Limits.RequireProjects(&b, n.By.UserID, n.By.AccountID, id)
 	}
 	audit.AppendCreated(ctx, &b, audit.Entry{
 		Action: audit.ProjectCreate, Project: id, Object: id.String(), Detail: createDetail{Slug: n.Slug, Owner: n.owner()},
 	})
+	s.opts.Limits.RequireCreation(&b, n.By.UserID, n.By.counted(), id, s.now())
 	p := Project{}
 	b.Query(func(r database.Rows) (err error) {
 		p, err = scanProject(r)
 		return err
 	}, projectBySlug, n.Slug)
 	if err := s.db.Run(ctx, &b); err != nil {
-		return Project{}, err
+		return Project{}, s.explained(ctx, err)
 	}
 	return p, nil
 }

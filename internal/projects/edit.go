@@ -53,7 +53,7 @@ func entry(ctx context.Context, b *database.Batch, action string, id uuid.UUID, 
 
 // commit runs the transaction of a change.
 func (s *Service) commit(ctx context.Context, b *database.Batch, id uuid.UUID) error {
-	err := s.db.Run(ctx, b)
+	err := s.explained(ctx, s.db.Run(ctx, b))
 	s.Forget(id) // also after a failure, which may be unclear or show that what is remembered is out of date
 	return err
 }

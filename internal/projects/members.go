@@ -74,7 +74,7 @@ func (s *Service) Member(ctx context.Context, id, userID uuid.UUID) (Member, err
 }
 
 // AddMember makes the user of an e-mail address a member. by is the principal who does it. Errors: ErrNotFound,
-// ErrNoSuchUser, ErrMemberExists, an *InputError, those of the guard, the context's and the database's.
+// ErrNoSuchUser, ErrMemberExists, limits.ErrExceeded, an *InputError, those of the guard, the context's and the database's.
 func (s *Service) AddMember(
 	ctx context.Context, guard Guard, id uuid.UUID, email string, role rbac.Role, by string,
 ) (Member, error) {
@@ -88,6 +88,7 @@ func (s *Service) AddMember(
 	audit.AppendAboutUser(ctx, b, audit.Entry{
 		Action: audit.MemberAdd, Project: id, Object: email, Detail: memberDetail{Role: role},
 	})
+	s.opts.Limits.RequireMembers(b, id)
 	m, err := s.commitMember(ctx, b, id, memberByEmail, email)
 	return m, wrapped("add member", err)
 }

@@ -15,7 +15,7 @@ import (
 const (
 	projectFields = `p.id, p.slug, p.state, p.visibility, p.epoch, p.account_id, p.suspended_reason, p.expires_at,
 		p.version, p.description, p.created_at, p.updated_at, p.claimed_at, p.suspended_at, p.deleted_at, p.purge_after,
-		p.quota_bytes`
+		p.quota_bytes, (SELECT a.quota_bytes FROM accounts a WHERE a.id = p.account_id)`
 	projectColumns = `SELECT ` + projectFields + ` FROM projects p `
 )
 
@@ -68,7 +68,7 @@ func scanProject(row scanner, more ...any) (Project, error) {
 		&p.ID, &slug, &p.State, &p.Visibility, &p.Epoch, &account, &p.SuspendedReason, (*instant)(&p.ExpiresAt),
 		&p.Version, &p.Description, (*instant)(&p.CreatedAt), (*instant)(&p.UpdatedAt), (*instant)(&p.ClaimedAt),
 		(*instant)(&p.SuspendedAt), (*instant)(&p.DeletedAt), (*instant)(&p.PurgeAfter),
-		&p.QuotaBytes,
+		&p.QuotaBytes, &p.AccountQuota,
 	}, more...)...)
 	p.Slug, p.AccountID = slug.V, account.UUID
 	return p, err

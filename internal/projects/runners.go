@@ -68,7 +68,7 @@ const grantColumns = `
 		t.expires_at, t.last_used_at`
 
 // GrantRunner lets a runner of the project or of the server pull from repositories of the project (nil: all), and from no
-// others. by is the principal who does it. Errors: ErrNotFound, ErrNoSuchRunner, an *InputError, those of the guard, the
+// others. by is the principal who does it. Errors: ErrNotFound, ErrNoSuchRunner, limits.ErrExceeded, an *InputError, those of the guard, the
 // context's and the database's.
 func (s *Service) GrantRunner(
 	ctx context.Context, guard Guard, id, tokenID uuid.UUID, repositories []string, by string,
@@ -108,9 +108,10 @@ func (s *Service) AddGrant(b *database.Batch, id, tokenID uuid.UUID, repositorie
 	now := database.ToMicros(s.now())
 	if repositories == nil {
 		b.Exec(grantAll, id, tokenID, by, now)
-		return
+	} else {
+		b.Exec(grantSome, id, tokenID, by, now, database.Strings(repositories))
 	}
-	b.Exec(grantSome, id, tokenID, by, now, database.Strings(repositories))
+	s.opts.Limits.RequireRunnerGrants(b, id)
 }
 
 // UngrantRunner takes back all that a runner may pull from the project. Errors: ErrNotFound, ErrNoGrant, those of the

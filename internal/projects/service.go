@@ -3,6 +3,7 @@
 package projects
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
@@ -80,6 +82,7 @@ type Options struct {
 	UnclaimedSlugs string           // of what name: SlugsAny (default), or SlugsRandom for those that RandomSlug accepts
 	UnclaimedTTL   time.Duration    // idle life of an unclaimed project; default: DefaultUnclaimedTTL
 	TrashTTL       time.Duration    // how long a deleted project can be restored; default: DefaultTrashTTL
+	Limits         limits.Server    // how many things a project or a user may have
 }
 
 // Project is a tenant's namespace.
@@ -101,6 +104,7 @@ type Project struct {
 	DeletedAt       time.Time // zero: it is not deleted
 	PurgeAfter      time.Time // of a deleted project: until when it can be restored
 	QuotaBytes      *int64    // how much it may hold, 0 being any amount; nil: as the server says
+	AccountQuota    *int64    // the same of all projects of its account together
 }
 
 // Service answers questions about projects. It is safe for concurrent use; any number of replicas share one database.
@@ -141,6 +145,11 @@ func NewService(db *database.DB, opts Options) *Service {
 // Forget drops this replica's answers about a project. Call it after a change is committed: what is asked from then on
 // has seen it. Other replicas see it within the cache's life.
 func (s *Service) Forget(projectID uuid.UUID) { s.forgets.add(projectID) }
+
+// explained gives an error about a limit its numbers.
+func (s *Service) explained(ctx context.Context, err error) error {
+	return limits.Explain(ctx, s.db, err) //nolint:wrapcheck // by the callers
+}
 
 // wrapped says what failed, and keeps the cause in the chain.
 func wrapped(what string, err error) error {

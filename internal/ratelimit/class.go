@@ -74,6 +74,13 @@ func (l Limits) Scaled(factor float64) Limits {
 	}
 }
 
+// anonymous is the part of the limits that an address has. That of failed log-ins stays.
+func (l Limits) anonymous(part float64) Limits {
+	small := l.Scaled(part)
+	small.Login = l.Login
+	return small
+}
+
 // most bounds what a factor makes of a number.
 const most = 1 << 30
 

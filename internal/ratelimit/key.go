@@ -79,6 +79,18 @@ func AddressText(ctx context.Context) string {
 	return text
 }
 
+// NetworkOf is the address in a context as a text: the IPv4 address, or the /64 of an IPv6 address, or "unknown".
+func NetworkOf(ctx context.Context) string {
+	key := AddressOf(ctx)
+	if key.ID == [16]byte{} {
+		return "unknown"
+	}
+	if addr := netip.AddrFrom16(key.ID).Unmap(); addr.Is4() {
+		return addr.String()
+	}
+	return netip.PrefixFrom(netip.AddrFrom16(key.ID), ipv6Bits).String()
+}
+
 type exemptKey struct{}
 
 // Exempt returns a context under which nothing is refused: that of a request of an upload that has begun.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/berthregistry/berth/internal/telemetry/reqlog"
@@ -22,9 +23,8 @@ type Config struct {
 	Keys int
 	// DryRun counts and logs what would be refused, and refuses nothing.
 	DryRun bool
-	// Overrides gives limits of its own to a key, for the whole server; a class without a limit in them has none for
-	// this key. It is asked on every decision, so it must answer from memory. Nil: none.
-	Overrides func(Key) (Limits, bool)
+	// Anonymous is the part of the limits that an address has, from more than 0 to 1. 0: all of them.
+	Anonymous float64
 	// Clock tells the time. Nil: time.Now.
 	Clock func() time.Time
 }
@@ -34,9 +34,10 @@ const shardsOfTable = 32
 
 // Limiter decides how often callers may do what. It is safe for concurrent use, and a nil one limits nothing.
 type Limiter struct {
-	limits    table
-	replicas  int
-	overrides func(Key) (Limits, bool)
+	limits    table // of a replica
+	anonymous table // of an address on a replica
+	whole     Config
+	overrides atomic.Pointer[map[Key]own]
 	dryRun    bool
 	now       func() time.Time
 	seed      maphash.Seed // so that nobody can aim at a shard
@@ -58,13 +59,18 @@ func New(cfg Config) (*Limiter, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	l := &Limiter{
-		replicas: max(cfg.Replicas, 1), overrides: cfg.Overrides, dryRun: cfg.DryRun, now: cfg.Clock, seed: maphash.MakeSeed(),
+	if cfg.Anonymous < 0 || cfg.Anonymous > 1 {
+		return nil, fmt.Errorf("ratelimit: %v is no part of the limits", cfg.Anonymous)
 	}
-	l.limits = cfg.Limits.table(l.replicas)
+	if cfg.Anonymous == 0 {
+		cfg.Anonymous = 1
+	}
+	cfg.Replicas = max(cfg.Replicas, 1)
+	l := &Limiter{whole: cfg, dryRun: cfg.DryRun, now: cfg.Clock, seed: maphash.MakeSeed()}
+	l.limits, l.anonymous = cfg.Limits.table(cfg.Replicas), cfg.Limits.anonymous(cfg.Anonymous).table(cfg.Replicas)
 	for i := range shardsOfTable {
 		l.known[i].init(cfg.Keys/MinKeys, l.limits)
-		l.strangers[i].init(cfg.Keys/MinKeys, l.limits)
+		l.strangers[i].init(cfg.Keys/MinKeys, l.anonymous)
 	}
 	return l, nil
 }
@@ -116,11 +122,13 @@ func (l *Limiter) judge(ctx context.Context, class Class, wait time.Duration) er
 }
 
 func (l *Limiter) limitOf(class Class, key Key) Limit {
-	if l.overrides == nil {
-		return l.limits[class]
+	if overrides := l.overrides.Load(); overrides != nil {
+		if own, ok := (*overrides)[key]; ok {
+			return own.part[class]
+		}
 	}
-	if own, ok := l.overrides(key); ok {
-		return own.table(l.replicas)[class]
+	if key.Kind == KindAddress {
+		return l.anonymous[class]
 	}
 	return l.limits[class]
 }
@@ -143,8 +151,10 @@ type Count struct {
 
 // Stats are the numbers of a Limiter.
 type Stats struct {
-	Keys    int // buckets in memory
-	Classes []Count
+	Keys      int    // buckets in memory
+	Evicted   uint64 // buckets that were dropped for others, all of them full
+	Overrides int    // keys with limits of their own
+	Classes   []Count
 }
 
 // Stats counts what has been decided since the start.
@@ -155,6 +165,9 @@ func (l *Limiter) Stats() Stats {
 	}
 	if l == nil {
 		return stats
+	}
+	if overrides := l.overrides.Load(); overrides != nil {
+		stats.Overrides = len(*overrides)
 	}
 	for i := range shardsOfTable {
 		l.known[i].addTo(&stats)

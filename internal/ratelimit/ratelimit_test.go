@@ -212,18 +212,11 @@ func TestNothingIsLimitedWithoutALimiter(t *testing.T) {
 func TestAnOverrideHoldsAtOnceAndFillsNothing(t *testing.T) {
 	t.Parallel()
 	c, key := newClock(), ratelimit.User(uuid.New())
-	var own *ratelimit.Limits
-	l := newLimiter(t, ratelimit.Config{Limits: all(60, 10), Clock: c.Now, Overrides: func(k ratelimit.Key) (ratelimit.Limits, bool) {
-		if own == nil || k != key {
-			return ratelimit.Limits{}, false
-		}
-		return *own, true
-	}})
+	l := newLimiter(t, ratelimit.Config{Limits: all(60, 10), Clock: c.Now})
 	if n := taken(t.Context(), l, ratelimit.Read, key, 100); n != 10 {
 		t.Fatalf("%d of 100", n)
 	}
-	more := all(60, 10).Scaled(3)
-	own = &more
+	l.Override(map[ratelimit.Key]ratelimit.Override{key: {Read: &ratelimit.Limit{PerMinute: 180, Burst: 30}}})
 	if n := taken(t.Context(), l, ratelimit.Read, key, 100); n != 0 {
 		t.Errorf("an override filled the bucket: %d", n)
 	}
@@ -238,9 +231,19 @@ func TestAnOverrideHoldsAtOnceAndFillsNothing(t *testing.T) {
 	if n := taken(t.Context(), l, ratelimit.Read, ratelimit.User(uuid.New()), 100); n != 10 {
 		t.Errorf("another one has %d", n)
 	}
-	own = &ratelimit.Limits{}
+	if n := taken(t.Context(), l, ratelimit.Write, key, 100); n != 10 {
+		t.Errorf("another class has %d", n)
+	}
+	l.Override(map[ratelimit.Key]ratelimit.Override{key: {Read: &ratelimit.Limit{}}})
 	if n := taken(t.Context(), l, ratelimit.Read, key, 100); n != 100 {
 		t.Errorf("%d without a limit", n)
+	}
+	if n := l.Stats().Overrides; n != 1 {
+		t.Errorf("%d overrides", n)
+	}
+	l.Override(nil) // and the bucket is as empty as the override had found it
+	if n := taken(t.Context(), l, ratelimit.Read, key, 100); n != 0 {
+		t.Errorf("taking an override away filled the bucket: %d", n)
 	}
 }
 

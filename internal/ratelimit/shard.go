@@ -34,6 +34,7 @@ type shard struct {
 	byFull   fullHeap
 	overflow [classes]*rate.Limiter // of callers without a bucket; nil while there have been none
 	counts   [classes]Count
+	evicted  uint64
 }
 
 func (s *shard) init(most int, limits table) {
@@ -70,6 +71,17 @@ func (s *shard) look(id slot, clock func() time.Time) time.Duration {
 		s.counts[id.class].Limited++
 	}
 	return wait
+}
+
+// left is how many tokens a bucket holds, the burst where there is none.
+func (s *shard) left(id slot, limit Limit, clock func() time.Time) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, ok := s.buckets[id]
+	if !ok {
+		return limit.Burst
+	}
+	return max(min(int(b.limiter.TokensAt(s.tick(clock))), limit.Burst), 0)
 }
 
 // giveBack returns a token to the limiter that it was taken from. Where that was dropped since, it had become full.
@@ -135,6 +147,7 @@ func (s *shard) dropFull(now time.Time) bool {
 		if missing <= 0 {
 			heap.Pop(&s.byFull)
 			delete(s.buckets, first.id)
+			s.evicted++
 			return true
 		}
 		first.fullAt = now.Add(max(refill(first.limiter, missing), 1))
@@ -147,6 +160,7 @@ func (s *shard) addTo(stats *Stats) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stats.Keys += len(s.buckets)
+	stats.Evicted += s.evicted
 	for class, count := range s.counts {
 		sum := &stats.Classes[class]
 		sum.Allowed += count.Allowed

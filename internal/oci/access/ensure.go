@@ -9,6 +9,7 @@ import (
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
@@ -16,7 +17,7 @@ import (
 // there then: somebody else may have been faster. A Decision with a project is returned as it is.
 //
 // Errors, all *ocierr.Error: those of Authorize; 400 NAME_INVALID for a name that no project can have; 403 DENIED for
-// one that is reserved, or that the caller may not create.
+// one that is reserved, or that the caller may not create or has no room for; 429 for too many in a day.
 func (a *Access) EnsureProject(ctx context.Context, d Decision, repo Repo) (Decision, error) {
 	if d.Project.ID != uuid.Nil {
 		return d, nil
@@ -24,16 +25,16 @@ func (a *Access) EnsureProject(ctx context.Context, d Decision, repo Repo) (Deci
 	if !d.Allows(rbac.Push) || d.ask.repo != repo {
 		return Decision{}, ocierr.Denied.WithCause(errOtherPush)
 	}
-	project, err := a.projects.Ensure(ctx, repo.Segment, creator(d.ask.id.Credential))
+	project, err := a.projects.Ensure(ctx, repo.Segment, creator(ctx, d.ask.id.Credential))
 	if err != nil {
 		return Decision{}, notCreated(repo, err)
 	}
 	return a.decide(ctx, d.ask, project)
 }
 
-func creator(credential auth.Credential) projects.Creator {
+func creator(ctx context.Context, credential auth.Credential) projects.Creator {
 	p := credential.Principal
-	c := projects.Creator{Principal: p.String(), Guard: projects.GuardFunc(credential.Require)}
+	c := projects.Creator{Principal: p.String(), Network: ratelimit.NetworkOf(ctx), Guard: projects.GuardFunc(credential.Require)}
 	if p.Kind == rbac.KindUser {
 		c.UserID, c.AccountID = p.ID, p.AccountID
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/projects/quota"
 )
 
@@ -54,6 +55,8 @@ type Config struct {
 	TrashLife time.Duration
 	// ManifestCache is how many bytes of manifests too large to travel with every row are kept in memory.
 	ManifestCache int64
+	// Limits say how many tags a repository may have.
+	Limits limits.Server
 	// Quota says how much projects may hold. Nil: any amount.
 	Quota *quota.Quota
 	// Logger takes what goes wrong in the background. Nil: nowhere.

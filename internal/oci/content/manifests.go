@@ -12,6 +12,7 @@ import (
 
 	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/projects/quota"
 )
 
@@ -187,7 +188,7 @@ var (
 )
 
 // PutManifest stores a manifest and points tags at it, in one transaction and one round trip (end-7). It returns
-// *MissingBlobsError where the repository does not show all of its blobs, *quota.ExceededError where the project has no
+// *MissingBlobsError where the repository does not show all of its blobs, *limits.ExceededError where it has too many tags, *quota.ExceededError where the project has no
 // room for it, and ErrBlocked where it, a blob or a child of it is blocked; nothing is written then.
 func (s *Store) PutManifest(ctx context.Context, p Place, m NewManifest, guard Guard) error {
 	err := s.putManifest(ctx, p, m, guard)
@@ -202,6 +203,9 @@ func (s *Store) PutManifest(ctx context.Context, p Place, m NewManifest, guard G
 	}
 	if errors.Is(err, ErrBlobsMissing) {
 		return s.explainMissing(ctx, p, m)
+	}
+	if errors.Is(err, limits.ErrExceeded) {
+		return limits.Explain(ctx, s.DB, err) //nolint:wrapcheck // its own words
 	}
 	if err != nil {
 		return fmt.Errorf("store manifest: %w", err)
@@ -234,6 +238,7 @@ func (s *Store) putManifest(ctx context.Context, p Place, m NewManifest, guard G
 	act := audit.Append(ctx, b, p.entry(audit.ManifestPush, string(m.Digest), pushDetail{
 		MediaType: m.MediaType, ArtifactType: m.ArtifactType, Subject: m.Subject, Tags: m.Tags,
 	}))
+	s.Limits.RequireTags(b, p.Project, p.Path, m.Tags)
 	for _, tag := range slices.Sorted(slices.Values(m.Tags)) { // in one order for all, or two pushes could lock each other out
 		b.Exec(lockTag, p.Project, p.Path, tag, string(m.Digest), m.Actor, now)
 		b.Exec(insertTagHistory, p.Project, p.Path, tag, string(m.Digest), m.Actor, now, act)

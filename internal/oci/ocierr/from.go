@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/storage"
 )
@@ -29,10 +31,21 @@ func From(err error) *Error {
 	if limited, ok := errors.AsType[*ratelimit.Error](err); ok {
 		return TooManyRequests.WithHeader("Retry-After", limited.RetryAfter()).WithCause(err)
 	}
+	if over, ok := errors.AsType[*limits.ExceededError](err); ok {
+		return overLimit(over).WithCause(err)
+	}
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return BlobTooLarge.With("request body exceeds %d bytes", tooLarge.Limit).WithCause(err)
 	}
 	return Internal.WithCause(err)
+}
+
+// overLimit answers for one thing too many: TooManyRequests where time helps, else Denied.
+func overLimit(over *limits.ExceededError) *Error {
+	if over.Wait > 0 {
+		return TooManyRequests.With("%s", over).WithHeader("Retry-After", strconv.FormatInt(over.RetryAfter(), 10))
+	}
+	return Denied.With("%s", over)
 }
 
 // withContext keeps, for the log, what callers wrapped around an *Error.

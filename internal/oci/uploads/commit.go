@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/projects/quota"
@@ -33,9 +34,9 @@ var (
 	insertSession = database.SQL(`
 		INSERT INTO upload_sessions (id, project_id, repository_path, principal, epoch, algorithm, status, digest,
 			base_offset, base_state, committed_offset, committed_state, chunk_count, fence, lease_until,
-			created_at, last_activity_at)
+			created_at, last_activity_at, network)
 		SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1,
-			CASE WHEN {bigint:$14} = 0 THEN 0 ELSE {now} + {bigint:$14} END, {bigint:$15}, {bigint:$15}
+			CASE WHEN {bigint:$14} = 0 THEN 0 ELSE {now} + {bigint:$14} END, {bigint:$15}, {bigint:$15}, {text:$16}
 		WHERE NOT EXISTS (SELECT 1 FROM blobs WHERE id = $1)
 		ON CONFLICT (id) DO NOTHING RETURNING 1`)
 	updateSession = database.SQL(`
@@ -65,7 +66,7 @@ var (
 )
 
 // add puts the change into b, after the guard: session row, released chunks, new chunk.
-func (s *Service) add(b *database.Batch, sess *session, c change) {
+func (s *Service) add(b *database.Batch, sess *session, t Target, c change) {
 	lease := int64(0)
 	if c.lease {
 		lease = leaseTime.Microseconds()
@@ -83,7 +84,10 @@ func (s *Service) add(b *database.Batch, sess *session, c change) {
 	} else {
 		b.Require(errStale, insertSession, sess.id, sess.project, sess.path, sess.principal, sess.epoch,
 			sess.algorithm.String(), string(c.status), string(c.digest), c.base.offset, c.base.state,
-			c.committed.offset, c.committed.state, chunks, lease, s.now())
+			c.committed.offset, c.committed.state, chunks, lease, s.now(), sess.network)
+		if c.status == statusOpen {
+			s.Limits.RequireUploads(b, t.Subject, sess.principal, sess.network)
+		}
 	}
 	if c.rewind {
 		s.release(b, sess, c.base.offset)
@@ -109,13 +113,13 @@ func (s *Service) doomAt() int64 { return database.ToMicros(s.Clock().Add(s.Swee
 func (s *Service) commitChunk(ctx context.Context, sess *session, t Target, c change) error {
 	b := &database.Batch{}
 	t.Guard.Require(b)
-	s.add(b, sess, c)
+	s.add(b, sess, t, c)
 	err := s.DB.Run(ctx, b)
 	if errors.Is(err, database.ErrUnclear) && c.chunk != nil {
 		err = s.recheckChunk(ctx, c.chunk, err)
 	}
 	if err != nil {
-		return fmt.Errorf("commit chunk: %w", err)
+		return fmt.Errorf("commit chunk: %w", limits.Explain(ctx, s.DB, err))
 	}
 	sess.apply(c)
 	return nil
@@ -153,7 +157,7 @@ func (s *Service) finish(ctx context.Context, sess *session, t Target, c change,
 	if ephemeral {
 		s.addEphemeral(b, sess, c)
 	} else {
-		s.add(b, sess, c)
+		s.add(b, sess, t, c)
 	}
 	s.nameBlob(b, sess, t, c)
 	err := s.DB.Run(ctx, b)
@@ -225,7 +229,7 @@ func (s *Service) end(ctx context.Context, sess *session, t Target, tail *chunk)
 	b := &database.Batch{}
 	t.Guard.Require(b)
 	c := change{status: statusCancelled, base: mark{}, committed: mark{}}
-	s.add(b, sess, c)
+	s.add(b, sess, t, c)
 	s.release(b, sess, 0)
 	if tail != nil {
 		b.Exec(doomObject, tail.key, tail.size, s.doomAt())

@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/oci/digests"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/projects/quota"
@@ -53,6 +54,8 @@ type Config struct {
 	ChunkSize int64
 	// MaxBlobSize is the largest size of a blob, in bytes; 0 means no limit but MaxChunks times ChunkSize.
 	MaxBlobSize int64
+	// Limits say how many sessions may be open.
+	Limits limits.Server
 	// Quota says how much projects may hold. Nil: any amount.
 	Quota *quota.Quota
 	// TTL is how long a session lives after its last activity.
@@ -89,6 +92,10 @@ type Target struct {
 	Path string
 	// Principal is who uploads, as auth.Principal.String gives it.
 	Principal string
+	// Subject is whose limits hold: the user, or the project of a robot; uuid.Nil for a caller without an account.
+	Subject uuid.UUID
+	// Network is where a caller without an account comes from; empty for others.
+	Network string
 	// Epoch is the project's epoch at the time of the decision.
 	Epoch int64
 	// Limited says that the project may be full before its uploads begin: worth a look before bytes are taken.
@@ -159,7 +166,7 @@ func (s *Service) Start(ctx context.Context, t Target, algorithm digests.Algo) (
 
 func newSession(t Target, id uuid.UUID, algorithm digests.Algo) *session {
 	return &session{
-		id: id, project: t.Project, path: t.Path, principal: t.Principal, epoch: t.Epoch,
+		id: id, project: t.Project, path: t.Path, principal: t.Principal, network: t.Network, epoch: t.Epoch,
 		algorithm: algorithm, status: statusOpen,
 	}
 }

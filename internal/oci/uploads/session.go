@@ -35,6 +35,7 @@ type session struct {
 	project   uuid.UUID
 	path      string // repository path below the project
 	principal string
+	network   string // of a principal without an account
 	epoch     int64
 	algorithm digests.Algo
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -70,12 +71,12 @@ func New(cfg Config) *Quota {
 	return &Quota{Config: cfg, looks: looks}
 }
 
-// Applies tells whether a project has any quota. own is its own, or nil.
-func (q *Quota) Applies(own *int64, unclaimed bool) bool {
+// Applies tells whether a project has any quota. own is its own, and account that of its account, or nil.
+func (q *Quota) Applies(own, account *int64, unclaimed bool) bool {
 	switch {
 	case q == nil:
 		return false
-	case own != nil && *own > 0, q.Account > 0 && !unclaimed:
+	case own != nil && *own > 0, account != nil && *account > 0, account == nil && q.Account > 0 && !unclaimed:
 		return true
 	case own != nil:
 		return false
@@ -94,9 +95,12 @@ const (
 		WHERE u.project_id = p.id AND u.status = 'open'), 0)`
 	allowed   = `coalesce(p.quota_bytes, CASE WHEN p.state = 'unclaimed' THEN {bigint:$3} ELSE {bigint:$2} END)`
 	ofAccount = `FROM projects p WHERE p.state <> 'deleted' AND p.account_id = (SELECT o.account_id FROM projects o WHERE o.id = $1)`
+	// accountAllowed is 0 for a project that has no account.
+	accountAllowed = `coalesce((SELECT coalesce(a.quota_bytes, {bigint:$2}) FROM projects o JOIN accounts a ON a.id = o.account_id WHERE o.id = $1), 0)`
 
 	projectFits = `SELECT 1 FROM projects p WHERE p.id = $1 AND (` + allowed + ` = 0 OR ` + held + ` + ` + pending + ` <= ` + allowed + `)`
-	accountFits = `SELECT 1 WHERE (SELECT coalesce(CAST(sum(` + held + ` + ` + pending + `) AS bigint), 0) ` + ofAccount + `) <= {bigint:$2}`
+	accountFits = `SELECT 1 WHERE CASE WHEN ` + accountAllowed + ` = 0 THEN TRUE ELSE
+		(SELECT coalesce(CAST(sum(` + held + ` + ` + pending + `) AS bigint), 0) ` + ofAccount + `) <= ` + accountAllowed + ` END`
 
 	noDelta = `NOT EXISTS (SELECT 1 FROM usage_deltas g WHERE g.id = `
 )
@@ -107,12 +111,11 @@ var (
 	requireProjectDelta = database.SQL(`SELECT 1 WHERE ` + noDelta + `$4) OR EXISTS (` + projectFits + `)`)
 	requireAccountDelta = database.SQL(`SELECT 1 WHERE ` + noDelta + `$3) OR EXISTS (` + accountFits + `)`)
 
-	roomOfProject = database.SQL(`SELECT ` + allowed + `, ` + held + `, ` + pending + ` FROM projects p WHERE p.id = $1`)
-	roomOfAccount = database.SQL(`
-		SELECT ` + allowed + `, ` + held + `, ` + pending + `,
-			(SELECT coalesce(CAST(sum(` + held + `) AS bigint), 0) ` + ofAccount + `),
-			(SELECT coalesce(CAST(sum(` + pending + `) AS bigint), 0) ` + ofAccount + `)
-		FROM projects p WHERE p.id = $1`)
+	roomOf = database.SQL(`
+		SELECT room.*, CASE WHEN room.account = 0 THEN 0 ELSE (SELECT coalesce(CAST(sum(` + held + `) AS bigint), 0) ` + ofAccount + `) END,
+			CASE WHEN room.account = 0 THEN 0 ELSE (SELECT coalesce(CAST(sum(` + pending + `) AS bigint), 0) ` + ofAccount + `) END
+		FROM (SELECT ` + allowed + ` AS allowed, ` + held + ` AS held, ` + pending + ` AS pending,
+			` + strings.ReplaceAll(accountAllowed, "$2", "$4") + ` AS account FROM projects p WHERE p.id = $1) AS room`)
 )
 
 // Require adds to b that the project, with what b has added to its open sessions, is within its quota. Batches that do
@@ -123,9 +126,7 @@ func (q *Quota) Require(b *database.Batch, project uuid.UUID) {
 		return
 	}
 	b.Require(ErrFull, requireProject, project, q.Project, q.Unclaimed)
-	if q.Account > 0 {
-		b.Require(ErrFull, requireAccount, project, q.Account)
-	}
+	b.Require(ErrFull, requireAccount, project, q.Account)
 }
 
 // RequireDelta is Require for a batch that has added to the ledger. What adds nothing is allowed in a full project.
@@ -134,9 +135,7 @@ func (q *Quota) RequireDelta(b *database.Batch, project, delta uuid.UUID) {
 		return
 	}
 	b.Require(ErrFull, requireProjectDelta, project, q.Project, q.Unclaimed, delta)
-	if q.Account > 0 {
-		b.Require(ErrFull, requireAccountDelta, project, q.Account, delta)
-	}
+	b.Require(ErrFull, requireAccountDelta, project, q.Account, delta)
 }
 
 // room is what a project and its account may hold and do.
@@ -177,14 +176,20 @@ func (q *Quota) Look(ctx context.Context, project uuid.UUID, replaced, more int6
 }
 
 func (q *Quota) room(ctx context.Context, project uuid.UUID) (room, error) {
-	r := room{account: ExceededError{Account: true, Allowed: q.Account}}
-	to := []any{&r.project.Allowed, &r.project.Held, &r.project.Pending}
-	stmt := roomOfProject
-	if q.Account > 0 {
-		stmt, to = roomOfAccount, append(to, &r.account.Held, &r.account.Pending)
-	}
-	err := q.DB.QueryRow(ctx, stmt, project, q.Project, q.Unclaimed).Scan(to...)
+	r := room{account: ExceededError{Account: true}}
+	err := q.DB.QueryRow(ctx, roomOf, project, q.Project, q.Unclaimed, q.Account).Scan(
+		&r.project.Allowed, &r.project.Held, &r.project.Pending, &r.account.Allowed, &r.account.Held, &r.account.Pending)
 	return r, err //nolint:wrapcheck // by the callers
+}
+
+// Room is what a project and its account hold and may hold, now. An account without a quota tells none of its numbers.
+// Errors: the context's and the database's.
+func (q *Quota) Room(ctx context.Context, id uuid.UUID) (project, account ExceededError, err error) {
+	r, err := q.room(ctx, id)
+	if err != nil {
+		return project, account, fmt.Errorf("look at quota: %w", err)
+	}
+	return r.project, r.account, nil
 }
 
 // Explain gives an ErrFull in err its numbers, and returns other errors as they are.
