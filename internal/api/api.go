@@ -20,6 +20,8 @@ import (
 	"github.com/berthregistry/berth/internal/api/problem"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/oci/content"
+	"github.com/berthregistry/berth/internal/oci/content/retention"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
@@ -40,6 +42,9 @@ type Config struct {
 	Projects *projects.Service
 	Policy   *rbac.Enforcer
 	Database *database.DB
+	// Content is what was pushed, Retention what is kept of it.
+	Content   *content.Store
+	Retention *retention.Service
 	// ClaimMode says who claims projects: any user for themselves (ClaimOpen), or only admins (ClaimAdmin).
 	ClaimMode string
 	// Limits says how often callers may ask. Nil: as often as they like.
@@ -55,6 +60,8 @@ type API struct {
 	auth       *auth.Service
 	projects   *projects.Service
 	policy     *rbac.Enforcer
+	content    *content.Store
+	retention  *retention.Service
 	claimMode  string
 	limits     *ratelimit.Limiter
 	logger     *slog.Logger
@@ -78,7 +85,8 @@ func New(cfg Config) (*API, error) {
 		return nil, fmt.Errorf("api: %w", err)
 	}
 	return &API{
-		auth: cfg.Auth, projects: cfg.Projects, policy: cfg.Policy, claimMode: cfg.ClaimMode, logger: cfg.Logger, now: cfg.Clock,
+		auth: cfg.Auth, projects: cfg.Projects, policy: cfg.Policy, claimMode: cfg.ClaimMode,
+		content: cfg.Content, retention: cfg.Retention, logger: cfg.Logger, now: cfg.Clock,
 		limits: cfg.Limits, operations: operations, answers: &answers{db: cfg.Database, now: cfg.Clock},
 	}, nil
 }

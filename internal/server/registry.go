@@ -6,6 +6,7 @@ import (
 	"github.com/berthregistry/berth/internal/oci"
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/oci/content"
+	"github.com/berthregistry/berth/internal/oci/content/retention"
 	"github.com/berthregistry/berth/internal/oci/uploads"
 	"github.com/berthregistry/berth/internal/projects/quota"
 	"github.com/berthregistry/berth/internal/storage"
@@ -22,6 +23,7 @@ func newRegistry(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		Content: content.New(content.Config{
 			DB: b.db, Clock: opts.Clock, LinkLife: uploads.LinkLife, TrashLife: cfg.Registry.TrashTTL,
 			ManifestCache: int64(cfg.Registry.ManifestCache), Quota: limits, Logger: opts.Logger,
+			MaxRules: cfg.Registry.MaxRules,
 		}),
 		Uploads: uploads.New(uploads.Config{
 			DB: b.db, Store: b.store, Keys: keys, Clock: opts.Clock, Logger: opts.Logger,
@@ -34,6 +36,14 @@ func newRegistry(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		ReferrersPage:   cfg.Registry.ReferrersPage,
 		Redirect:        cfg.Storage.Redirect,
 		PublicURL:       e.PublicURL,
+	})
+}
+
+// newRetention makes what keeps the rules of projects, and applies them.
+func newRetention(b *backends, cfg config.Config, opts Options) *retention.Service {
+	return retention.New(retention.Config{
+		DB: b.db, Clock: opts.Clock, TrashLife: cfg.Registry.TrashTTL, Interval: cfg.Registry.RetentionInterval,
+		MaxRules: cfg.Registry.MaxRules, Logger: opts.Logger,
 	})
 }
 

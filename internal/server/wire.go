@@ -109,9 +109,10 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		Auth: users, Projects: tenants, Policy: policy, Realm: e.Realm, Service: e.Service, Limits: limits,
 	})
 	registry := newRegistry(b, cfg, e, opts, users, guard)
+	kept := newRetention(b, cfg, opts)
 	product, err := api.New(api.Config{
 		Auth: users, Projects: tenants, Policy: policy, Database: b.db, ClaimMode: cfg.Unclaimed.ClaimMode,
-		Limits: limits, Logger: opts.Logger, Clock: opts.Clock,
+		Limits: limits, Logger: opts.Logger, Clock: opts.Clock, Content: registry.Content, Retention: kept,
 	})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says that it is about the API
@@ -120,7 +121,7 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		auth: users, planes: []front.Plane{guard, registry, product},
 		workers: []front.Worker{
 			registry.Uploads, registry.Content, users.LastUses(), tenants.Janitor(opts.Logger), product,
-			quota.NewFolder(b.db, opts.Clock, opts.Logger),
+			quota.NewFolder(b.db, opts.Clock, opts.Logger), kept, registry.Content.Measurer(),
 		},
 	}, nil
 }

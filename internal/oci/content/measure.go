@@ -65,12 +65,9 @@ func (m *NewManifest) platforms() string {
 	return strings.Join(names, " ")
 }
 
-// insertChildren adds to b the children of an index, by their platforms: most indexes have a few. A child with several
-// has the first.
-func insertChildren(b *database.Batch, p Place, m NewManifest) {
-	if len(m.Children) == 0 {
-		return
-	}
+// byPlatform are the children by the platforms that they are kept with, and the platforms in order; "" is none. A child with
+// several has the first.
+func (m *NewManifest) byPlatform() (groups map[string][]string, order []string) {
 	kept := map[string]bool{}
 	for _, name := range strings.Fields(m.platforms()) {
 		kept[name] = true
@@ -81,7 +78,7 @@ func insertChildren(b *database.Batch, p Place, m NewManifest) {
 			of[platform.Child] = platform.Name
 		}
 	}
-	groups, order := map[string][]string{}, []string{}
+	groups = map[string][]string{}
 	for _, child := range m.Children {
 		name := of[child]
 		if _, known := groups[name]; !known {
@@ -89,6 +86,12 @@ func insertChildren(b *database.Batch, p Place, m NewManifest) {
 		}
 		groups[name] = append(groups[name], string(child))
 	}
+	return groups, order
+}
+
+// insertChildren adds to b the children of an index, by their platforms: most indexes have a few.
+func insertChildren(b *database.Batch, p Place, m NewManifest) {
+	groups, order := m.byPlatform()
 	for _, name := range order {
 		b.Exec(insertManifestChildren, p.Project, p.Path, string(m.Digest), database.Strings(groups[name]), name)
 	}
