@@ -3,7 +3,7 @@ package api
 import (
 	"context"
 
-	"github.com/opencontainers/go-digest"
+	ocidigest "github.com/opencontainers/go-digest"
 
 	"github.com/berthregistry/berth/internal/api/apigen"
 	"github.com/berthregistry/berth/internal/oci/content"
@@ -23,7 +23,7 @@ func (a *API) DeleteRepository(ctx context.Context, request apigen.DeleteReposit
 // DeleteManifest implements the operation deleteManifest.
 func (a *API) DeleteManifest(ctx context.Context, request apigen.DeleteManifestRequestObject) (apigen.DeleteManifestResponseObject, error) {
 	one := callOf(ctx)
-	err := a.content.DeleteManifest(ctx, one.place(request.Path), digest.Digest(request.Digest), one.user().String(), one.guard)
+	err := a.content.DeleteManifest(ctx, one.place(request.Path), ocidigest.Digest(request.Digest), one.user().String(), one.guard)
 	return apigen.DeleteManifest204Response{}, err
 }
 
@@ -43,7 +43,7 @@ func (a *API) RestoreRepository(ctx context.Context, request apigen.RestoreRepos
 // RestoreManifest implements the operation restoreManifest.
 func (a *API) RestoreManifest(ctx context.Context, request apigen.RestoreManifestRequestObject) (apigen.RestoreManifestResponseObject, error) {
 	one := callOf(ctx)
-	restored, err := a.content.RestoreManifest(ctx, one.place(request.Path), digest.Digest(request.Digest), one.user().String(), one.guard)
+	restored, err := a.content.RestoreManifest(ctx, one.place(request.Path), ocidigest.Digest(request.Digest), one.user().String(), one.guard)
 	return apigen.RestoreManifest200JSONResponse(restoredOf(restored)), err
 }
 
@@ -52,7 +52,7 @@ func (a *API) RestoreTag(ctx context.Context, request apigen.RestoreTagRequestOb
 	one := callOf(ctx)
 	var err error
 	if to := valueOf(request.Body.Digest); to != "" {
-		err = a.content.MoveTagBack(ctx, one.place(request.Path), request.Tag, digest.Digest(to), one.user().String(), one.guard)
+		err = a.content.MoveTagBack(ctx, one.place(request.Path), request.Tag, ocidigest.Digest(to), one.user().String(), one.guard)
 	} else {
 		err = a.content.RestoreTag(ctx, one.place(request.Path), request.Tag, one.user().String(), one.guard)
 	}

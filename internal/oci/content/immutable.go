@@ -71,8 +71,8 @@ func requireMovable(b *database.Batch, p Place, tags []string, d digest.Digest) 
 
 // asked is which tags a change asked to move or to go, to find the one that may not.
 type asked struct {
-	names      []string      // none: all
-	naming     digest.Digest // empty: anything
+	names  []string      // none: all
+	naming digest.Digest // empty: anything
 	butNot digest.Digest // empty: anything
 }
 

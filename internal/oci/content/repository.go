@@ -65,8 +65,8 @@ type Restored struct {
 var (
 	lockHiddenRepository = database.SQL(`
 		SELECT 1 FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NOT NULL AND purge_after > $3 {update}`)
-	requireRepository    = repositoryExists
-	markManifestsOfIt    = database.SQL(`
+	requireRepository = repositoryExists
+	markManifestsOfIt = database.SQL(`
 		UPDATE manifests SET deletion = $3
 		WHERE repository_id = ` + thisRepository + ` AND deleted_at IS NOT NULL AND purge_after > $4
 		  AND deletion = (SELECT deletion FROM repositories WHERE project_id = $1 AND path = $2)`)
