@@ -21,6 +21,8 @@ import (
 	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/oci/content"
+	"github.com/berthregistry/berth/internal/oci/content/retention"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
@@ -41,6 +43,9 @@ type Config struct {
 	Projects *projects.Service
 	Policy   *rbac.Enforcer
 	Database *database.DB
+	// Content is what was pushed, Retention what is kept of it.
+	Content   *content.Store
+	Retention *retention.Service
 	// ClaimMode says who claims projects: any user for themselves (ClaimOpen), or only admins (ClaimAdmin).
 	ClaimMode string
 	// Limits says how often callers may ask. Nil: as often as they like.
@@ -58,6 +63,8 @@ type API struct {
 	auth       *auth.Service
 	projects   *projects.Service
 	policy     *rbac.Enforcer
+	content    *content.Store
+	retention  *retention.Service
 	claimMode  string
 	limits     *ratelimit.Limiter
 	refusals   *audit.Recorder
@@ -83,8 +90,10 @@ func New(cfg Config) (*API, error) {
 		return nil, fmt.Errorf("api: %w", err)
 	}
 	return &API{
-		auth: cfg.Auth, projects: cfg.Projects, policy: cfg.Policy, claimMode: cfg.ClaimMode, logger: cfg.Logger, now: cfg.Clock,
-		limits: cfg.Limits, refusals: cfg.Audit, log: audit.NewLog(cfg.Database), operations: operations, answers: &answers{db: cfg.Database, now: cfg.Clock},
+		auth: cfg.Auth, projects: cfg.Projects, policy: cfg.Policy, claimMode: cfg.ClaimMode,
+		content: cfg.Content, retention: cfg.Retention, logger: cfg.Logger, now: cfg.Clock,
+		limits: cfg.Limits, refusals: cfg.Audit, log: audit.NewLog(cfg.Database), operations: operations,
+		answers: &answers{db: cfg.Database, now: cfg.Clock},
 	}, nil
 }
 

@@ -8,7 +8,10 @@ import (
 	"github.com/berthregistry/berth/internal/api/problem"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/oci/content"
+	"github.com/berthregistry/berth/internal/oci/content/retention"
 	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/projects/quota"
 	"github.com/berthregistry/berth/internal/ratelimit"
 )
 
@@ -40,6 +43,13 @@ var known = []struct {
 	{auth.ErrInvite, invalidFields(problem.Field{Pointer: "/invite", Detail: "is not a valid invitation for this address"})},
 	{auth.ErrExists, problem.AlreadyExists.With("There is one already.")},
 	{auth.ErrNotFound, noSuchThing},
+	{content.ErrNotFound, noSuchThing},
+	{content.ErrHidden, problem.Conflict.With("What it needs is deleted itself: restore that first.")},
+	{content.ErrNotEarlier, invalidFields(problem.Field{Pointer: "/digest", Detail: "is not one that the tag named earlier"})},
+	{content.ErrBlocked, problem.Conflict.With("An administrator has blocked the digest.")},
+	{content.ErrRuleExists, problem.AlreadyExists.With("The project has this rule already.")},
+	{content.ErrTooManyRules, problem.Conflict.With("The project has as many rules as it may have.")},
+	{retention.ErrVersion, problem.VersionMismatch.With("It has changed since you looked.")},
 	{database.ErrUnavailable, problem.Unavailable.With("The database does not answer; try again.")},
 	{context.DeadlineExceeded, problem.Unavailable.With("It took too long; try again.")},
 	{context.Canceled, problem.Unavailable.With("The request was cut off.")},
@@ -56,6 +66,15 @@ func problemOf(err error) *problem.Error {
 	if input, ok := errors.AsType[*projects.InputError](err); ok {
 		return invalidInput(input.Field, input.Reason).WithCause(err)
 	}
+	if input, ok := errors.AsType[*content.InputError](err); ok {
+		return invalidInput(input.Field, input.Reason).WithCause(err)
+	}
+	if refused, ok := errors.AsType[*content.ImmutableError](err); ok {
+		return problem.Immutable.With("%s", sentence(refused.Error())).WithCause(err)
+	}
+	if full, ok := errors.AsType[*quota.ExceededError](err); ok {
+		return problem.OverQuota.With("%s", sentence(full.Error())).WithCause(err)
+	}
 	if limited, ok := errors.AsType[*ratelimit.Error](err); ok {
 		return tooMany(limited)
 	}
@@ -66,6 +85,9 @@ func problemOf(err error) *problem.Error {
 	}
 	return problem.Internal.With("The log has the request ID.").WithCause(err)
 }
+
+// sentence is an error's text as one.
+func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
 
 // fieldPath turns the domain's way to name a field (grants.tags[2]) into a JSON pointer.
 var fieldPath = strings.NewReplacer(".", "/", "[", "/", "]", "")

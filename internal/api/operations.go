@@ -34,6 +34,8 @@ var actions = map[rule]rbac.Action{
 	"pull":            rbac.Pull,
 	ruleClaim:         rbac.Claim,
 	"inspect":         rbac.Inspect,
+	"delete":          rbac.Delete,
+	"undelete":        rbac.Undelete,
 	"manage_robots":   rbac.ManageRobots,
 	"manage_runners":  rbac.ManageRunners,
 	"manage_members":  rbac.ManageMembers,

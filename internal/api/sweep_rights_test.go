@@ -54,6 +54,8 @@ var rights = map[string]map[string]string{
 		"suspended": "hide deny deny deny deny deny",
 		"deleted":   "hide deny deny deny deny deny",
 	},
+	"delete":          byMaintainers,
+	"undelete":        byMaintainers,
 	"manage_robots":   byMaintainers,
 	"manage_runners":  byMaintainers,
 	"manage_members":  byOwners,

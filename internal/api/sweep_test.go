@@ -184,6 +184,10 @@ func TestThreat13ForeignThingsLookAbsent(t *testing.T) {
 					w.compare(op, own.with("robot", foreign["robot"]), "robot", append(notIDs(), own["runner"]), "owner", "admin")
 				case op.Has("runner") && op.Has("project"):
 					w.compare(op, own.with("runner", foreign["runner"]), "runner", append(notIDs(), own["robot"]), "owner", "admin")
+				case op.Has("tag_rule"):
+					w.compare(op, own.with("tag_rule", foreign["tag_rule"]), "tag_rule", append(notIDs(), own["retention_rule"]), "owner", "admin")
+				case op.Has("retention_rule"):
+					w.compare(op, own.with("retention_rule", foreign["retention_rule"]), "retention_rule", append(notIDs(), own["tag_rule"]), "owner", "admin")
 				case op.Has("user") && op.Has("project"):
 					w.compare(op, own.with("user", bystander), "user", notIDs(), "owner", "admin")
 				case op.Has("path"):

@@ -115,13 +115,15 @@ func (w *world) filled(project uuid.UUID) object {
 	w.t.Helper()
 	w.env.Member(w.t, project, w.target, rbac.RoleViewer)
 	w.env.Repository(w.t, project, "app/web", 1)
+	tagRule, retentionRule := w.env.Trash(w.t, project)
 	_, robot := w.env.Robot(w.t, project)
 	_, runner := w.env.Runner(w.t, project)
 	_, err := w.env.Projects.GrantRunner(w.t.Context(), nil, project, runner.ID, nil, "test")
 	apitest.Check(w.t, err)
 	return object{
 		"project": project.String(), "path": "app%2Fweb", "user": w.target.ID.String(),
-		"robot": robot.ID.String(), "runner": runner.ID.String(),
+		"robot": robot.ID.String(), "runner": runner.ID.String(), "tag": "v0", "digest": "sha256:" + strings.Repeat("0", 64),
+		"tag_rule": tagRule.String(), "retention_rule": retentionRule.String(),
 	}
 }
 
@@ -150,6 +152,8 @@ func (w *world) body(op apitest.Operation) any {
 		return map[string]any{"slug": fmt.Sprintf("new-%d", w.next())}
 	case "createUser":
 		return map[string]any{"email": fmt.Sprintf("new-%d@example.dev", w.next())}
+	case "createTagRule":
+		return map[string]any{"repositories": "**", "tags": fmt.Sprintf("new-%d", w.next())}
 	case "addMember":
 		return map[string]any{"email": w.stranger.Email, "role": "viewer"}
 	}
@@ -162,8 +166,20 @@ func (w *world) body(op apitest.Operation) any {
 	return example
 }
 
+// restorable is what an operation that restores is about, instead of what all others are: see apitest.Env.Trash.
+var restorable = map[string]object{
+	"restoreRepository": {"path": "gone"},
+	"restoreManifest":   {"digest": "sha256:" + strings.Repeat("a", 64)},
+	"restoreTag":        {"tag": "gone"},
+}
+
 func (w *world) send(secret string, op apitest.Operation, o object) apitest.Answer {
 	w.t.Helper()
+	for param, value := range restorable[op.ID] {
+		if o["path"] == "app%2Fweb" {
+			o = o.with(param, value)
+		}
+	}
 	return w.replica.As(w.t, secret).Do(op.Method, op.At(o), w.body(op))
 }
 

@@ -7,6 +7,9 @@ import (
 	"net/url"
 	"slices"
 	"testing"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/berthregistry/berth/client"
 	"github.com/berthregistry/berth/internal/api/apitest"
@@ -28,6 +31,9 @@ func TestNoUpdateIsLost(t *testing.T) {
 			"updateMember":  {map[string]any{"role": "developer"}, map[string]any{"role": "maintainer"}},
 			"updateProject": {map[string]any{"description": "a"}, map[string]any{"description": "b"}},
 			"deleteProject": {nil, nil},
+			"replaceRetentionRule": {
+				map[string]any{"repositories": "a", "keep_last": 1}, map[string]any{"repositories": "b", "keep_last": 1},
+			},
 		}
 		ops := apitest.Operations(t)
 		slices.SortStableFunc(ops, func(a, b apitest.Operation) int { return len(b.Method) - len(a.Method) })
@@ -79,10 +85,21 @@ func (w *world) listed(n int) []string {
 		w.env.Repository(w.t, p.ID, []string{"", "a", "a/b", "a-b", "b", "c", "d"}[i], i)
 	}
 	w.env.Repository(w.t, p.ID, "many", n)
+	for i := range n {
+		w.env.Exec(w.t, `INSERT INTO tag_rules (id, project_id, kind, repository_pattern, repository_expression, tag_pattern, tag_expression,
+			created_by, created_at) VALUES (?, ?, 'immutable', '**', '.', ?, '.', 'test', 1)`, uuid.Must(uuid.NewV7()), p.ID, fmt.Sprint(i))
+		w.env.Exec(w.t, `INSERT INTO retention_rules (id, project_id, repository_pattern, tag_pattern, keep_last, keep_tags, enabled,
+			created_by, created_at, updated_at) VALUES (?, ?, '**', '**', 1, '', true, 'test', 1, 1)`, uuid.Must(uuid.NewV7()), p.ID)
+		w.env.Exec(w.t, `INSERT INTO repositories (id, project_id, path, created_at, deleted_at, purge_after) VALUES (?, ?, ?, 1, 1, ?)`,
+			uuid.Must(uuid.NewV7()), p.ID, fmt.Sprint("gone-", i), time.Now().Add(time.Hour).UnixMicro())
+		w.env.Exec(w.t, `INSERT INTO tag_history (repository_id, tag, digest, actor, at)
+			SELECT id, 'v0', 'sha256:1', 'test', 1 FROM repositories WHERE project_id = ? AND path = 'many'`, p.ID)
+	}
 	return []string{
 		"/tokens", "/me/sessions", "/projects", "/projects?prefix=listed-", "/admin/users", "/admin/users?prefix=listed-", "/admin/invites",
 		"/admin/runners", "/admin/projects?state=active", project + "/members", project + "/robots", project + "/runners",
 		project + "/repositories", project + "/repositories/many/tags", project + "/repositories/many/manifests",
+		project + "/tag-rules", project + "/retention/rules", project + "/trash", project + "/repositories/many/tags/v0/history",
 	}
 }
 

@@ -33,10 +33,12 @@ var rooms = []room{
 	{path: "internal/server", may: []string{"*"}},
 	{path: "internal/config"},
 
-	{path: "internal/api", may: slices.Concat(domain, stores, []string{"internal/api/problem", "web/openapi"})},
+	{path: "internal/api", may: slices.Concat(domain, stores, []string{"internal/api/problem", "internal/oci/content", "web/openapi"})},
 	{path: "internal/api/problem", may: []string{"internal/telemetry"}},
-	{path: "internal/oci", may: slices.Concat(domain, stores, []string{"internal/oci/*"})},
-	{path: "internal/oci/*", may: slices.Concat(domain, stores)},
+	{path: "internal/oci", may: slices.Concat(domain, stores, []string{"internal/oci/*", "internal/oci/content"})},
+	{path: "internal/oci/*", may: slices.Concat(domain, stores, []string{"internal/oci/content"})},
+	// What exists, and its rules: both planes change it, each with a guard of its own, and one set of statements knows how.
+	{path: "internal/oci/content", may: slices.Concat(domain, stores)},
 
 	{path: "internal/projects", may: []string{"internal/limits", "internal/rbac", "internal/audit", "internal/recent", "internal/database", "internal/telemetry"}},
 	{path: "internal/auth", may: []string{"internal/limits", "internal/rbac", "internal/audit", "internal/recent", "internal/database", "internal/telemetry"}},

@@ -13,8 +13,8 @@ import (
 
 	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
-	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/limits"
+	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/recent"
 )
 

@@ -135,6 +135,10 @@ type Registry struct {
 	ManifestCache ByteSize `name:"manifest-cache" env:"BERTH_MANIFEST_CACHE" default:"64MiB" help:"Memory for the contents of large manifests; 0 keeps none."`
 	// TrashTTL is how long what was deleted can be brought back.
 	TrashTTL time.Duration `name:"trash-ttl" env:"BERTH_TRASH_TTL" default:"168h" help:"Time in which what was deleted can be brought back."`
+	// RetentionInterval is how often the retention rules of a project are applied.
+	RetentionInterval time.Duration `name:"retention-interval" env:"BERTH_RETENTION_INTERVAL" default:"24h" help:"Time between two applications of a project's retention rules."`
+	// MaxRules is the most rules for immutable tags, and the most for retention, in one project.
+	MaxRules int `name:"max-rules" env:"BERTH_MAX_RULES" default:"100" help:"Most rules for immutable tags, and most for retention, in a project."`
 	// SweepDelay is how long an object that nothing refers to any more stays in storage: longer than any download takes.
 	SweepDelay time.Duration `name:"sweep-delay" env:"BERTH_SWEEP_DELAY" default:"24h" help:"Time that released objects stay in storage; longer than any download takes."`
 }

@@ -124,6 +124,8 @@ func (r Registry) check(refuse refuseFunc) {
 	}
 	checkPositive(refuse, "BERTH_TRASH_TTL", r.TrashTTL)
 	checkPositive(refuse, "BERTH_SWEEP_DELAY", r.SweepDelay)
+	checkPositive(refuse, "BERTH_RETENTION_INTERVAL", r.RetentionInterval)
+	checkRange(refuse, "BERTH_MAX_RULES", r.MaxRules, 1, maxPage)
 }
 
 func (q Quotas) check(refuse refuseFunc) {

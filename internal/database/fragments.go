@@ -30,11 +30,12 @@ var fragments = map[string]fragment{
 		sqlite:   "json_each(%[1]s) AS each",
 		argument: true,
 	},
-	"lock":   {postgres: "pg_advisory_xact_lock(hashtextextended(%[1]s::text, 0))", sqlite: "%[1]s", argument: true},
-	"uuid":   {postgres: "%[1]s::uuid", sqlite: "%[1]s", argument: true},
-	"text":   {postgres: "%[1]s::text", sqlite: "%[1]s", argument: true},
-	"bigint": {postgres: "%[1]s::bigint", sqlite: "%[1]s", argument: true},
-	"bytea":  {postgres: "%[1]s::bytea", sqlite: "%[1]s", argument: true},
+	"matches": {postgres: "~", sqlite: "REGEXP"},
+	"lock":    {postgres: "pg_advisory_xact_lock(hashtextextended(%[1]s::text, 0))", sqlite: "%[1]s", argument: true},
+	"uuid":    {postgres: "%[1]s::uuid", sqlite: "%[1]s", argument: true},
+	"text":    {postgres: "%[1]s::text", sqlite: "%[1]s", argument: true},
+	"bigint":  {postgres: "%[1]s::bigint", sqlite: "%[1]s", argument: true},
+	"bytea":   {postgres: "%[1]s::bytea", sqlite: "%[1]s", argument: true},
 }
 
 // scanner writes a statement's two texts.

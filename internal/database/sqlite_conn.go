@@ -18,6 +18,9 @@ type liteConnector struct {
 }
 
 func newConnector(name string) (driver.Connector, error) {
+	if err := defineMatches(); err != nil {
+		return nil, err
+	}
 	inner, err := driversqlite.NewConnector(name)
 	if err != nil {
 		return nil, fmt.Errorf("open the database file: %w", err)

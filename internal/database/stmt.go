@@ -43,6 +43,7 @@ func newNamed(text string) named {
 //	{each:$1}    in a FROM clause: the JSON array of strings in $1 (see [Strings]) as rows each(value)
 //	{lock:$1}    as the one column of a SELECT given to [Batch.Exec]: waits for every transaction that has locked the
 //	             same text, and keeps others waiting until this one ends; nothing on SQLite
+//	{matches}    between a text and a regular expression, of a kind that both dialects and Go understand alike
 //	{uuid:$1}    a parameter whose type PostgreSQL cannot infer; so are {text:$1}, {bigint:$1} and {bytea:$1}
 //
 // Text in quotes and comments stands as it is. A text that is not one statement, or has an unknown fragment, panics:

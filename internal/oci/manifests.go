@@ -3,6 +3,7 @@ package oci
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -148,13 +149,44 @@ func (h *Handler) storeManifest(c *call, parsed manifest.Parsed, body []byte, ta
 		Digest: parsed.Digest, MediaType: parsed.ContentType, Content: body,
 		ArtifactType: parsed.ArtifactType, Annotations: parsed.Annotations, Subject: parsed.Subject,
 		Blobs: digestsOf(parsed.Blobs), Foreign: digestsOf(parsed.Foreign), Children: digestsOf(parsed.Children),
+		Platforms: platformsOf(parsed.Children), BlobSize: sizeOf(parsed.Blobs),
 		Tags: tags, Actor: c.decision.Principal.String(),
 	}, c.decision.Guard)
 	var missing *content.MissingBlobsError
 	if errors.As(err, &missing) {
 		return ocierr.ManifestBlobUnknown.WithDetail(missingDetail(missing.Digests))
 	}
+	return immutable(err)
+}
+
+// immutable answers a tag that a rule of the project protects, in words that clients show. The specification has no code of
+// its own for it; the repetition of the request would fail as well, and another tag would not.
+func immutable(err error) error {
+	if refused, ok := errors.AsType[*content.ImmutableError](err); ok {
+		return ocierr.Denied.With("%s", refused.Error()).WithDetail(map[string]string{"tag": refused.Tag})
+	}
 	return err
+}
+
+func platformsOf(children []manifest.Descriptor) []content.Platform {
+	var list []content.Platform
+	for i := range children {
+		if children[i].Platform != "" {
+			list = append(list, content.Platform{Child: children[i].Digest, Name: children[i].Platform})
+		}
+	}
+	return list
+}
+
+// sizeOf adds up what a manifest says of its blobs, which may be anything that a number can be.
+func sizeOf(blobs []manifest.Descriptor) int64 {
+	var sum int64
+	for i := range blobs {
+		if sum += min(blobs[i].Size, math.MaxInt64-sum); sum == math.MaxInt64 {
+			break
+		}
+	}
+	return sum
 }
 
 // missingDetail names some of the blobs that are missing, in the form that clients know.
@@ -209,7 +241,7 @@ func (h *Handler) deleteManifest(c *call) error {
 		err = h.Content.DeleteManifest(c.ctx(), c.place(), c.req.Digest, actor, c.decision.Guard)
 	}
 	if err != nil {
-		return manifestError(err)
+		return manifestError(immutable(err))
 	}
 	empty(c.w, http.StatusAccepted)
 	return nil

@@ -196,11 +196,16 @@ func (r registry) blob(path, name string, size int64) digest.Digest {
 
 func (r registry) place(path string) content.Place { return content.Place{Project: r.p.ID, Path: path} }
 
+var blobSize = database.SQL(`SELECT size FROM blobs WHERE digest = $1`)
+
 // push stores a manifest with the content text.
 func (r registry) push(path, text string, blobs []digest.Digest, tags ...string) digest.Digest {
 	r.f.t.Helper()
 	m := content.NewManifest{
 		Digest: digest.FromString(text), MediaType: "application/json", Content: []byte(text), Blobs: blobs, Tags: tags, Actor: "robot:1",
+	}
+	for _, d := range blobs {
+		m.BlobSize += int64(r.f.count(blobSize, d.String()))
 	}
 	r.f.must(r.PutManifest(r.f.t.Context(), r.place(path), m, free{}))
 	return m.Digest

@@ -30,7 +30,7 @@ type Manifest struct {
 	Subject      string   // the digest of what it refers to; "": nothing
 	Tags         []string // that name it, the first 100
 	Platforms    []string // os/architecture[/variant]: of an index, or as an index of the repository says
-	Size         int64    // of itself, its blobs and, of an index, the manifests in it with theirs; each once
+	Size         int64    // of itself, its blobs and, of an index, the manifests that it had when it was pushed, with theirs
 	PushedBy     string   // a principal
 	PushedAt     time.Time
 	PulledAt     time.Time // sampled; zero: never
@@ -57,46 +57,20 @@ const repositoryColumns = `
 		r.last_pulled_at
 	FROM repositories r `
 
-// A page of manifests, page(digest), becomes rows with their sizes. parts is what each consists of; the depth only bounds
-// how far indexes in indexes are followed, for content cannot refer to itself.
-const manifestParts = `,
-	parts (root, digest, depth) AS (
-		SELECT DISTINCT digest, digest, 0 FROM page
-		UNION
-		SELECT p.root, c.child_digest, p.depth + 1
-		FROM parts p JOIN manifest_children c ON c.repository_id = (SELECT id FROM repository) AND c.parent_digest = p.digest
-		WHERE p.depth < 4),
-	shown AS (
-		SELECT DISTINCT p.root, m.digest, m.size FROM parts p
-		JOIN manifests m ON m.repository_id = (SELECT id FROM repository) AND m.digest = p.digest AND m.deleted_at IS NULL),
-	layers AS (
-		SELECT DISTINCT s.root, l.blob_id FROM shown s
-		JOIN manifest_blobs b ON b.repository_id = (SELECT id FROM repository) AND b.manifest_digest = s.digest
-		JOIN repository_blobs l ON l.repository_id = b.repository_id AND l.digest = b.blob_digest AND l.deleted_at IS NULL),
-	sizes AS (
-		SELECT root, sum(size) AS size FROM (
-			SELECT root, size FROM shown
-			UNION ALL SELECT y.root, b.size FROM layers y JOIN blobs b ON b.id = y.blob_id) AS pieces
-		GROUP BY root)
-	`
-
-// manifestColumns end with the contents that tell platforms: the manifest's own if it is an index, and that of the newest
-// index which has it.
-const manifestColumns = `m.digest, m.media_type, m.artifact_type, coalesce(m.subject_digest, ''), CAST(s.size AS bigint),
+// manifestColumns are those of a manifest m: all that is told of it was found out when it was pushed. An image's platform is
+// what an index says that has it, the first by digest.
+const manifestColumns = `m.digest, m.media_type, m.artifact_type, coalesce(m.subject_digest, ''), coalesce(m.total_size, m.size),
 	m.pushed_by, m.created_at, m.last_pulled_at,
 	coalesce((SELECT string_agg(name, ' ') FROM (
 		SELECT t.name FROM tags t WHERE t.repository_id = m.repository_id AND t.digest = m.digest AND t.deleted_at IS NULL
 		ORDER BY t.name LIMIT 100) AS named), ''),
-	CASE WHEN m.size <= 65536 AND EXISTS (
-		SELECT 1 FROM manifest_children c WHERE c.repository_id = m.repository_id AND c.parent_digest = m.digest)
-		THEN m.content END,
-	(SELECT i.content FROM manifest_children c
+	CASE WHEN m.platforms <> '' THEN m.platforms ELSE coalesce((SELECT c.platform FROM manifest_children c
 		JOIN manifests i ON i.repository_id = c.repository_id AND i.digest = c.parent_digest AND i.deleted_at IS NULL
-		WHERE c.repository_id = m.repository_id AND c.child_digest = m.digest AND i.size <= 65536
-		ORDER BY i.created_at DESC, i.digest LIMIT 1)`
+		WHERE c.repository_id = m.repository_id AND c.child_digest = m.digest AND c.platform <> ''
+		ORDER BY c.parent_digest LIMIT 1), '') END`
 
 const thisRepository = `
-	WITH RECURSIVE repository AS (
+	WITH repository AS (
 		SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)`
 
 var (
@@ -115,20 +89,18 @@ var (
 			SELECT name, digest, pushed_by, created_at, updated_at FROM tags
 			WHERE repository_id = (SELECT id FROM repository) AND deleted_at IS NULL AND name > $3
 			  AND NOT EXISTS (SELECT 1 FROM digest_blocklist x WHERE x.digest = tags.digest)
-			ORDER BY name LIMIT {bigint:$4})` + manifestParts + `
+			ORDER BY name LIMIT {bigint:$4})
 		SELECT t.name, t.pushed_by, t.created_at, t.updated_at, ` + manifestColumns + `
-		FROM page t JOIN sizes s ON s.root = t.digest
-		JOIN manifests m ON m.repository_id = (SELECT id FROM repository) AND m.digest = t.digest
+		FROM page t JOIN manifests m ON m.repository_id = (SELECT id FROM repository) AND m.digest = t.digest
 		ORDER BY t.name`)
 	listManifests = database.SQL(thisRepository + `,
 		page AS (
 			SELECT digest FROM manifests
 			WHERE repository_id = (SELECT id FROM repository) AND deleted_at IS NULL AND digest > $3
 			  AND NOT EXISTS (SELECT 1 FROM digest_blocklist x WHERE x.digest = manifests.digest)
-			ORDER BY digest LIMIT {bigint:$4})` + manifestParts + `
+			ORDER BY digest LIMIT {bigint:$4})
 		SELECT ` + manifestColumns + `
-		FROM page t JOIN sizes s ON s.root = t.digest
-		JOIN manifests m ON m.repository_id = (SELECT id FROM repository) AND m.digest = t.digest
+		FROM page t JOIN manifests m ON m.repository_id = (SELECT id FROM repository) AND m.digest = t.digest
 		ORDER BY t.digest`)
 )
 
@@ -197,16 +169,10 @@ func scanRepository(row scanner) (Repository, error) {
 // scanManifest reads the columns of a manifest, after those that go to before.
 func scanManifest(row scanner, before ...any) (Manifest, error) {
 	var m Manifest
-	var own, parent []byte
-	var tags string
+	var tags, platforms string
 	err := row.Scan(append(before,
 		&m.Digest, &m.MediaType, &m.ArtifactType, &m.Subject, &m.Size,
-		&m.PushedBy, (*instant)(&m.PushedAt), (*instant)(&m.PulledAt), &tags, &own, &parent)...)
-	m.Tags = strings.Fields(tags)
-	if own != nil {
-		m.Platforms = platformsOf(own, "")
-	} else {
-		m.Platforms = platformsOf(parent, m.Digest)
-	}
+		&m.PushedBy, (*instant)(&m.PushedAt), (*instant)(&m.PulledAt), &tags, &platforms)...)
+	m.Tags, m.Platforms = strings.Fields(tags), strings.Fields(platforms)
 	return m, err
 }

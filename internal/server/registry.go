@@ -7,6 +7,7 @@ import (
 	"github.com/berthregistry/berth/internal/oci"
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/oci/content"
+	"github.com/berthregistry/berth/internal/oci/content/retention"
 	"github.com/berthregistry/berth/internal/oci/uploads"
 	"github.com/berthregistry/berth/internal/projects/quota"
 	"github.com/berthregistry/berth/internal/storage"
@@ -25,6 +26,7 @@ func newRegistry(
 		Content: content.New(content.Config{
 			DB: b.db, Clock: opts.Clock, LinkLife: uploads.LinkLife, TrashLife: cfg.Registry.TrashTTL,
 			ManifestCache: int64(cfg.Registry.ManifestCache), Quota: limits, Logger: opts.Logger,
+			MaxRules: cfg.Registry.MaxRules,
 		}),
 		Uploads: uploads.New(uploads.Config{
 			DB: b.db, Store: b.store, Keys: keys, Clock: opts.Clock, Logger: opts.Logger,
@@ -38,6 +40,14 @@ func newRegistry(
 		Redirect:        cfg.Storage.Redirect,
 		PublicURL:       e.PublicURL,
 		Audit:           refusals,
+	})
+}
+
+// newRetention makes what keeps the rules of projects, and applies them.
+func newRetention(b *backends, cfg config.Config, opts Options) *retention.Service {
+	return retention.New(retention.Config{
+		DB: b.db, Clock: opts.Clock, TrashLife: cfg.Registry.TrashTTL, Interval: cfg.Registry.RetentionInterval,
+		MaxRules: cfg.Registry.MaxRules, Logger: opts.Logger,
 	})
 }
 

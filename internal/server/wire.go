@@ -114,9 +114,10 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		Audit: refusals,
 	})
 	registry := newRegistry(b, cfg, e, opts, users, guard, refusals)
+	kept := newRetention(b, cfg, opts)
 	product, err := api.New(api.Config{
 		Auth: users, Projects: tenants, Policy: policy, Database: b.db, ClaimMode: cfg.Unclaimed.ClaimMode,
-		Limits: limits, Audit: refusals, Logger: opts.Logger, Clock: opts.Clock,
+		Limits: limits, Audit: refusals, Logger: opts.Logger, Clock: opts.Clock, Content: registry.Content, Retention: kept,
 	})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says that it is about the API
@@ -125,7 +126,7 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		auth: users, planes: []front.Plane{guard, registry, product},
 		workers: []front.Worker{
 			registry.Uploads, registry.Content, users.LastUses(), tenants.Janitor(opts.Logger), product,
-			quota.NewFolder(b.db, opts.Clock, opts.Logger),
+			quota.NewFolder(b.db, opts.Clock, opts.Logger), kept, registry.Content.Measurer(),
 			refusals, audit.NewKeeper(b.db, cfg.Audit.TTL, opts.Clock, opts.Logger),
 		},
 	}, nil

@@ -38,6 +38,24 @@ func (e Action) Valid() bool {
 	}
 }
 
+// Defines values for RetentionVictimKind.
+const (
+	RetentionVictimKindManifest RetentionVictimKind = "manifest"
+	RetentionVictimKindTag      RetentionVictimKind = "tag"
+)
+
+// Valid indicates whether the value is a known member of the RetentionVictimKind enum.
+func (e RetentionVictimKind) Valid() bool {
+	switch e {
+	case RetentionVictimKindManifest:
+		return true
+	case RetentionVictimKindTag:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for RobotCreateActions.
 const (
 	RobotCreateActionsPull RobotCreateActions = "pull"
@@ -116,6 +134,27 @@ func (e State) Valid() bool {
 	case Suspended:
 		return true
 	case Unclaimed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for TrashItemKind.
+const (
+	TrashItemKindManifest   TrashItemKind = "manifest"
+	TrashItemKindRepository TrashItemKind = "repository"
+	TrashItemKindTag        TrashItemKind = "tag"
+)
+
+// Valid indicates whether the value is a known member of the TrashItemKind enum.
+func (e TrashItemKind) Valid() bool {
+	switch e {
+	case TrashItemKindManifest:
+		return true
+	case TrashItemKindRepository:
+		return true
+	case TrashItemKindTag:
 		return true
 	default:
 		return false
@@ -295,7 +334,7 @@ type Manifest struct {
 	// PushedBy Principal.
 	PushedBy string `json:"pushed_by"`
 
-	// Size Size of the manifest with its distinct layers, and those of its children, in bytes.
+	// Size Size of the manifest with its distinct layers, in bytes; of an index, with the sizes of the manifests in it that were there when it was pushed.
 	Size int64 `json:"size"`
 
 	// Subject Digest of the manifest that it refers to.
@@ -393,7 +432,7 @@ type Problem struct {
 	Status    int     `json:"status"`
 	Title     string  `json:"title"`
 
-	// Type A stable URI that says what is wrong: `urn:berth:problem:` and one of `bad-request` (400), `unauthenticated` (401), `forbidden` (403), `not-found` (404), `method-not-allowed` (405), `conflict` (409), `slug-taken` (409), `slug-reserved` (409), `already-exists` (409), `already-claimed` (409), `last-owner` (409), `last-admin` (409), `in-progress` (409), `version-mismatch` (412), `too-large` (413), `unsupported-media-type` (415), `invalid` (422), `idempotency-key-reused` (422), `too-many-requests` (429), `internal` (500), `unavailable` (503).
+	// Type A stable URI that says what is wrong: `urn:berth:problem:` and one of `bad-request` (400), `unauthenticated` (401), `forbidden` (403), `not-found` (404), `method-not-allowed` (405), `conflict` (409), `slug-taken` (409), `slug-reserved` (409), `already-exists` (409), `already-claimed` (409), `last-owner` (409), `last-admin` (409), `immutable` (409), `over-quota` (409), `in-progress` (409), `version-mismatch` (412), `too-large` (413), `unsupported-media-type` (415), `invalid` (422), `idempotency-key-reused` (422), `too-many-requests` (429), `internal` (500), `unavailable` (503).
 	Type string `json:"type"`
 }
 
@@ -512,6 +551,125 @@ type Repository struct {
 type RepositoryList struct {
 	Items []Repository `json:"items"`
 }
+
+// Restored What is shown again.
+//
+// Example: {"blobs":0,"manifests":1,"tags":1}
+type Restored struct {
+	// Blobs Number of those that were hidden, too.
+	Blobs int64 `json:"blobs"`
+
+	// Manifests Number.
+	Manifests int64 `json:"manifests"`
+
+	// Tags Number.
+	Tags int64 `json:"tags"`
+}
+
+// RetentionPreview What would go.
+type RetentionPreview struct {
+	// Items By repository, at most 1000.
+	Items []RetentionVictim `json:"items"`
+
+	// Manifests Number, of all.
+	Manifests int64 `json:"manifests"`
+
+	// Tags Number, of all.
+	Tags int64 `json:"tags"`
+}
+
+// RetentionPreviewRequest Which rules to preview.
+//
+// Example: {"rule":{"keep_last":10,"repositories":"**","tags":"pr-*"}}
+type RetentionPreviewRequest struct {
+	// Replaces ID of the rule instead of which it is previewed. Without it: as one more.
+	Replaces *openapi_types.UUID `json:"replaces,omitempty"`
+
+	// Rule What a retention rule says. At least one of its keep fields or untagged_hours is needed.
+	//
+	// Example: {"keep_last":10,"repositories":"**","tags":"pr-*"}
+	Rule *RetentionRuleSet `json:"rule,omitempty"`
+}
+
+// RetentionRule A rule that says what is kept. Tags that it is about and that no rule keeps go; a rule without a keep field is about no tag.
+//
+// Example: {"created_at":"2026-11-20T10:00:00Z","created_by":"user:019a2f6e-7c1b-7d3e-9a41-2b5c8f0e6d11","enabled":true,"id":"019a2f71-90aa-7b13-a2f4-6e0c1d8b5f33","keep_last":10,"repositories":"**","tags":"pr-*","updated_at":"2026-11-20T10:00:00Z"}
+type RetentionRule struct {
+	CreatedAt time.Time `json:"created_at"`
+
+	// CreatedBy Principal.
+	CreatedBy string `json:"created_by"`
+
+	// Enabled One that is not keeps nothing either.
+	Enabled         bool               `json:"enabled"`
+	ID              openapi_types.UUID `json:"id"`
+	KeepLast        *int64             `json:"keep_last,omitempty"`
+	KeepPulledHours *int64             `json:"keep_pulled_hours,omitempty"`
+	KeepPushedHours *int64             `json:"keep_pushed_hours,omitempty"`
+	KeepTags        *string            `json:"keep_tags,omitempty"`
+	Repositories    string             `json:"repositories"`
+	Tags            string             `json:"tags"`
+	UntaggedHours   *int64             `json:"untagged_hours,omitempty"`
+	UpdatedAt       time.Time          `json:"updated_at"`
+}
+
+// RetentionRuleList A page of rules; the header Link names the next one.
+type RetentionRuleList struct {
+	Items []RetentionRule `json:"items"`
+}
+
+// RetentionRuleSet What a retention rule says. At least one of its keep fields or untagged_hours is needed.
+//
+// Example: {"keep_last":10,"repositories":"**","tags":"pr-*"}
+type RetentionRuleSet struct {
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// KeepLast Of them, keep as many, those that were pushed last.
+	KeepLast *int64 `json:"keep_last,omitempty"`
+
+	// KeepPulledHours Keep what was pulled within these hours.
+	KeepPulledHours *int64 `json:"keep_pulled_hours,omitempty"`
+
+	// KeepPushedHours Keep what was pushed within these hours.
+	KeepPushedHours *int64 `json:"keep_pushed_hours,omitempty"`
+
+	// KeepTags Keep tags that match this pattern.
+	KeepTags *string `json:"keep_tags,omitempty"`
+
+	// Repositories Pattern of paths below the project: `*` is anything but a slash, `?` one such character, `**` any number of components.
+	Repositories string `json:"repositories"`
+
+	// Tags Pattern of the tags that the rule is about.
+	Tags *string `json:"tags,omitempty"`
+
+	// UntaggedHours Let manifests go that have no tag, so many hours after they were pushed last. Those in an index that stays, and those that refer to one that stays, stay too. Without it: never.
+	UntaggedHours *int64 `json:"untagged_hours,omitempty"`
+}
+
+// RetentionVictim Something that would go.
+//
+// Example: {"digest":"sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae","kind":"tag","path":"app/web","reason":"not among the last 10","rule":"019a2f71-90aa-7b13-a2f4-6e0c1d8b5f33","size":31457280,"tag":"pr-1"}
+type RetentionVictim struct {
+	// Digest Of a manifest, or what a tag names.
+	Digest string              `json:"digest"`
+	Kind   RetentionVictimKind `json:"kind"`
+
+	// Path Of the repository below the project; may be empty.
+	Path   string `json:"path"`
+	Reason string `json:"reason"`
+
+	// Rule ID of the rule that lets it go; one that is previewed has one of its own.
+	Rule openapi_types.UUID `json:"rule"`
+
+	// Size Size of the manifest with what belongs to it, in bytes.
+	Size int64 `json:"size"`
+
+	// Tag Name of a tag.
+	Tag *string `json:"tag,omitempty"`
+}
+
+// RetentionVictimKind defines model for RetentionVictim.Kind.
+type RetentionVictimKind string
 
 // Robot A project's CI token.
 //
@@ -704,13 +862,73 @@ type Tag struct {
 	// PushedBy Principal.
 	PushedBy string `json:"pushed_by"`
 
-	// Size Size of the manifest with its distinct layers, and those of its children, in bytes.
+	// Size Size of the manifest with its distinct layers, in bytes; of an index, with the sizes of the manifests in it that were there when it was pushed.
 	Size int64 `json:"size"`
 }
 
 // TagList A page of tags; the header Link names the next one.
 type TagList struct {
 	Items []Tag `json:"items"`
+}
+
+// TagMove A move of a tag.
+//
+// Example: {"actor":"robot:019a2f71-90aa-7b13-a2f4-6e0c1d8b5f33","at":"2026-11-20T10:00:00Z","id":7,"to":"sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"}
+type TagMove struct {
+	// Actor Principal.
+	Actor string    `json:"actor"`
+	At    time.Time `json:"at"`
+
+	// From The digest that it named before. Without it: nothing.
+	From *string `json:"from,omitempty"`
+
+	// ID In the order of the moves.
+	ID int64 `json:"id"`
+
+	// To The digest that it named from then on. Without it: it was deleted.
+	To *string `json:"to,omitempty"`
+}
+
+// TagMoveList A page of moves; the header Link names the next one.
+type TagMoveList struct {
+	Items []TagMove `json:"items"`
+}
+
+// TagRestore What the tag is to name.
+//
+// Example: {}
+type TagRestore struct {
+	// Digest An earlier one, from the history. Without it: what the tag named when it was deleted.
+	Digest *string `json:"digest,omitempty"`
+}
+
+// TagRule A rule that makes tags immutable.
+//
+// Example: {"created_at":"2026-11-20T10:00:00Z","created_by":"user:019a2f6e-7c1b-7d3e-9a41-2b5c8f0e6d11","id":"019a2f71-90aa-7b13-a2f4-6e0c1d8b5f33","repositories":"**","tags":"v*"}
+type TagRule struct {
+	CreatedAt time.Time `json:"created_at"`
+
+	// CreatedBy Principal.
+	CreatedBy    string             `json:"created_by"`
+	ID           openapi_types.UUID `json:"id"`
+	Repositories string             `json:"repositories"`
+	Tags         string             `json:"tags"`
+}
+
+// TagRuleCreate Which tags are to be immutable.
+//
+// Example: {"repositories":"**","tags":"v*"}
+type TagRuleCreate struct {
+	// Repositories Pattern of paths below the project: `*` is anything but a slash, `?` one such character, `**` any number of components.
+	Repositories string `json:"repositories"`
+
+	// Tags Pattern of tags.
+	Tags string `json:"tags"`
+}
+
+// TagRuleList A page of rules; the header Link names the next one.
+type TagRuleList struct {
+	Items []TagRule `json:"items"`
 }
 
 // Token A personal registry token. Without grants it may do all that its owner may.
@@ -755,6 +973,37 @@ type TokenCreate struct {
 // TokenList A page of tokens; the header Link names the next one.
 type TokenList struct {
 	Items []Token `json:"items"`
+}
+
+// TrashItem Something that was deleted.
+//
+// Example: {"deleted_at":"2026-11-20T10:00:00Z","digest":"sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae","kind":"tag","path":"app/web","purge_after":"2026-11-27T10:00:00Z","tag":"v1","tags":[]}
+type TrashItem struct {
+	DeletedAt time.Time `json:"deleted_at"`
+
+	// Digest Of a manifest, or what a tag named.
+	Digest *string       `json:"digest,omitempty"`
+	Kind   TrashItemKind `json:"kind"`
+
+	// Path Of the repository below the project; may be empty.
+	Path string `json:"path"`
+
+	// PurgeAfter Until when it can be restored.
+	PurgeAfter time.Time `json:"purge_after"`
+
+	// Tag Name of a tag.
+	Tag *string `json:"tag,omitempty"`
+
+	// Tags Those that come back with a manifest, at most 100.
+	Tags []string `json:"tags"`
+}
+
+// TrashItemKind defines model for TrashItem.Kind.
+type TrashItemKind string
+
+// TrashList A page of what was deleted; the header Link names the next one.
+type TrashList struct {
+	Items []TrashItem `json:"items"`
 }
 
 // Usage What a project holds.
@@ -823,6 +1072,9 @@ type Visibility string
 // Cursor defines model for Cursor.
 type Cursor = string
 
+// DigestParam defines model for DigestParam.
+type DigestParam = string
+
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
 
@@ -841,6 +1093,9 @@ type PathParam = string
 // ProjectParam defines model for ProjectParam.
 type ProjectParam = string
 
+// RetentionRuleParam defines model for RetentionRuleParam.
+type RetentionRuleParam = openapi_types.UUID
+
 // RobotParam defines model for RobotParam.
 type RobotParam = openapi_types.UUID
 
@@ -849,6 +1104,12 @@ type RunnerParam = openapi_types.UUID
 
 // SessionParam defines model for SessionParam.
 type SessionParam = openapi_types.UUID
+
+// TagParam defines model for TagParam.
+type TagParam = string
+
+// TagRuleParam defines model for TagRuleParam.
+type TagRuleParam = openapi_types.UUID
 
 // TokenParam defines model for TokenParam.
 type TokenParam = openapi_types.UUID
@@ -1051,6 +1312,36 @@ type ListTagsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// ListTagHistoryParams defines parameters for ListTagHistory.
+type ListTagHistoryParams struct {
+	// Limit Most items in the answer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where to go on; from the `Link` of the page before. Opaque.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListRetentionRulesParams defines parameters for ListRetentionRules.
+type ListRetentionRulesParams struct {
+	// Limit Most items in the answer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where to go on; from the `Link` of the page before. Opaque.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// CreateRetentionRuleParams defines parameters for CreateRetentionRule.
+type CreateRetentionRuleParams struct {
+	// IdempotencyKey Makes a repeated request safe: within 24 hours, the same request with the same credential and key gives the same answer and does nothing again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ReplaceRetentionRuleParams defines parameters for ReplaceRetentionRule.
+type ReplaceRetentionRuleParams struct {
+	// IfMatch Change only if this is still the entity tag; else 412.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
 // ListRobotsParams defines parameters for ListRobots.
 type ListRobotsParams struct {
 	// Limit Most items in the answer.
@@ -1079,6 +1370,30 @@ type ListRunnersParams struct {
 type CreateRunnerParams struct {
 	// IdempotencyKey Makes a repeated request safe: within 24 hours, the same request with the same credential and key gives the same answer and does nothing again.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListTagRulesParams defines parameters for ListTagRules.
+type ListTagRulesParams struct {
+	// Limit Most items in the answer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where to go on; from the `Link` of the page before. Opaque.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// CreateTagRuleParams defines parameters for CreateTagRule.
+type CreateTagRuleParams struct {
+	// IdempotencyKey Makes a repeated request safe: within 24 hours, the same request with the same credential and key gives the same answer and does nothing again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListTrashParams defines parameters for ListTrash.
+type ListTrashParams struct {
+	// Limit Most items in the answer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where to go on; from the `Link` of the page before. Opaque.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListTokensParams defines parameters for ListTokens.
@@ -1138,8 +1453,20 @@ type AddMemberJSONRequestBody = MemberAdd
 // UpdateMemberJSONRequestBody defines body for UpdateMember for application/json ContentType.
 type UpdateMemberJSONRequestBody = MemberUpdate
 
+// RestoreTagJSONRequestBody defines body for RestoreTag for application/json ContentType.
+type RestoreTagJSONRequestBody = TagRestore
+
 // RestoreProjectJSONRequestBody defines body for RestoreProject for application/json ContentType.
 type RestoreProjectJSONRequestBody = ProjectRestore
+
+// PreviewRetentionJSONRequestBody defines body for PreviewRetention for application/json ContentType.
+type PreviewRetentionJSONRequestBody = RetentionPreviewRequest
+
+// CreateRetentionRuleJSONRequestBody defines body for CreateRetentionRule for application/json ContentType.
+type CreateRetentionRuleJSONRequestBody = RetentionRuleSet
+
+// ReplaceRetentionRuleJSONRequestBody defines body for ReplaceRetentionRule for application/json ContentType.
+type ReplaceRetentionRuleJSONRequestBody = RetentionRuleSet
 
 // CreateRobotJSONRequestBody defines body for CreateRobot for application/json ContentType.
 type CreateRobotJSONRequestBody = RobotCreate
@@ -1149,6 +1476,9 @@ type CreateRunnerJSONRequestBody = RunnerCreate
 
 // GrantRunnerJSONRequestBody defines body for GrantRunner for application/json ContentType.
 type GrantRunnerJSONRequestBody = RunnerGrant
+
+// CreateTagRuleJSONRequestBody defines body for CreateTagRule for application/json ContentType.
+type CreateTagRuleJSONRequestBody = TagRuleCreate
 
 // CreateTokenJSONRequestBody defines body for CreateToken for application/json ContentType.
 type CreateTokenJSONRequestBody = TokenCreate
@@ -1254,18 +1584,57 @@ type ServerInterface interface {
 	// ListRepositories List repositories
 	// (GET /projects/{project}/repositories)
 	ListRepositories(c *gin.Context, project ProjectParam, params ListRepositoriesParams)
+	// DeleteRepository Delete a repository
+	// (DELETE /projects/{project}/repositories/{path})
+	DeleteRepository(c *gin.Context, project ProjectParam, path PathParam)
 	// GetRepository Get a repository
 	// (GET /projects/{project}/repositories/{path})
 	GetRepository(c *gin.Context, project ProjectParam, path PathParam)
 	// ListManifests List manifests
 	// (GET /projects/{project}/repositories/{path}/manifests)
 	ListManifests(c *gin.Context, project ProjectParam, path PathParam, params ListManifestsParams)
+	// DeleteManifest Delete a manifest
+	// (DELETE /projects/{project}/repositories/{path}/manifests/{digest})
+	DeleteManifest(c *gin.Context, project ProjectParam, path PathParam, digest DigestParam)
+	// RestoreManifest Restore a deleted manifest
+	// (POST /projects/{project}/repositories/{path}/manifests/{digest}/restore)
+	RestoreManifest(c *gin.Context, project ProjectParam, path PathParam, digest DigestParam)
+	// RestoreRepository Restore a deleted repository
+	// (POST /projects/{project}/repositories/{path}/restore)
+	RestoreRepository(c *gin.Context, project ProjectParam, path PathParam)
 	// ListTags List tags
 	// (GET /projects/{project}/repositories/{path}/tags)
 	ListTags(c *gin.Context, project ProjectParam, path PathParam, params ListTagsParams)
+	// DeleteTag Delete a tag
+	// (DELETE /projects/{project}/repositories/{path}/tags/{tag})
+	DeleteTag(c *gin.Context, project ProjectParam, path PathParam, tag TagParam)
+	// ListTagHistory List the moves of a tag
+	// (GET /projects/{project}/repositories/{path}/tags/{tag}/history)
+	ListTagHistory(c *gin.Context, project ProjectParam, path PathParam, tag TagParam, params ListTagHistoryParams)
+	// RestoreTag Restore a tag
+	// (POST /projects/{project}/repositories/{path}/tags/{tag}/restore)
+	RestoreTag(c *gin.Context, project ProjectParam, path PathParam, tag TagParam)
 	// RestoreProject Restore a deleted project
 	// (POST /projects/{project}/restore)
 	RestoreProject(c *gin.Context, project ProjectParam)
+	// PreviewRetention Preview the retention rules
+	// (POST /projects/{project}/retention/dry-run)
+	PreviewRetention(c *gin.Context, project ProjectParam)
+	// ListRetentionRules List the retention rules
+	// (GET /projects/{project}/retention/rules)
+	ListRetentionRules(c *gin.Context, project ProjectParam, params ListRetentionRulesParams)
+	// CreateRetentionRule Create a retention rule
+	// (POST /projects/{project}/retention/rules)
+	CreateRetentionRule(c *gin.Context, project ProjectParam, params CreateRetentionRuleParams)
+	// DeleteRetentionRule Delete a retention rule
+	// (DELETE /projects/{project}/retention/rules/{retention_rule})
+	DeleteRetentionRule(c *gin.Context, project ProjectParam, retentionRule RetentionRuleParam)
+	// GetRetentionRule Get a retention rule
+	// (GET /projects/{project}/retention/rules/{retention_rule})
+	GetRetentionRule(c *gin.Context, project ProjectParam, retentionRule RetentionRuleParam)
+	// ReplaceRetentionRule Replace a retention rule
+	// (PUT /projects/{project}/retention/rules/{retention_rule})
+	ReplaceRetentionRule(c *gin.Context, project ProjectParam, retentionRule RetentionRuleParam, params ReplaceRetentionRuleParams)
 	// ListRobots List robots
 	// (GET /projects/{project}/robots)
 	ListRobots(c *gin.Context, project ProjectParam, params ListRobotsParams)
@@ -1290,6 +1659,21 @@ type ServerInterface interface {
 	// GrantRunner Grant a runner
 	// (PUT /projects/{project}/runners/{runner})
 	GrantRunner(c *gin.Context, project ProjectParam, runner RunnerParam)
+	// ListTagRules List the rules for immutable tags
+	// (GET /projects/{project}/tag-rules)
+	ListTagRules(c *gin.Context, project ProjectParam, params ListTagRulesParams)
+	// CreateTagRule Make tags immutable
+	// (POST /projects/{project}/tag-rules)
+	CreateTagRule(c *gin.Context, project ProjectParam, params CreateTagRuleParams)
+	// DeleteTagRule Delete a rule for immutable tags
+	// (DELETE /projects/{project}/tag-rules/{tag_rule})
+	DeleteTagRule(c *gin.Context, project ProjectParam, tagRule TagRuleParam)
+	// GetTagRule Get a rule for immutable tags
+	// (GET /projects/{project}/tag-rules/{tag_rule})
+	GetTagRule(c *gin.Context, project ProjectParam, tagRule TagRuleParam)
+	// ListTrash List what was deleted
+	// (GET /projects/{project}/trash)
+	ListTrash(c *gin.Context, project ProjectParam, params ListTrashParams)
 	// GetUsage What a project holds
 	// (GET /projects/{project}/usage)
 	GetUsage(c *gin.Context, project ProjectParam)
@@ -2441,6 +2825,40 @@ func (siw *ServerInterfaceWrapper) ListRepositories(c *gin.Context) {
 	siw.Handler.ListRepositories(c, project, params)
 }
 
+// DeleteRepository operation middleware
+func (siw *ServerInterfaceWrapper) DeleteRepository(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "path" -------------
+	var path PathParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", c.Param("path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter path: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeleteRepository(c, project, path)
+}
+
 // GetRepository operation middleware
 func (siw *ServerInterfaceWrapper) GetRepository(c *gin.Context) {
 
@@ -2528,6 +2946,126 @@ func (siw *ServerInterfaceWrapper) ListManifests(c *gin.Context) {
 	siw.Handler.ListManifests(c, project, path, params)
 }
 
+// DeleteManifest operation middleware
+func (siw *ServerInterfaceWrapper) DeleteManifest(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "path" -------------
+	var path PathParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", c.Param("path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter path: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "digest" -------------
+	var digest DigestParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "digest", c.Param("digest"), &digest, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter digest: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeleteManifest(c, project, path, digest)
+}
+
+// RestoreManifest operation middleware
+func (siw *ServerInterfaceWrapper) RestoreManifest(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "path" -------------
+	var path PathParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", c.Param("path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter path: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "digest" -------------
+	var digest DigestParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "digest", c.Param("digest"), &digest, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter digest: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RestoreManifest(c, project, path, digest)
+}
+
+// RestoreRepository operation middleware
+func (siw *ServerInterfaceWrapper) RestoreRepository(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "path" -------------
+	var path PathParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", c.Param("path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter path: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RestoreRepository(c, project, path)
+}
+
 // ListTags operation middleware
 func (siw *ServerInterfaceWrapper) ListTags(c *gin.Context) {
 
@@ -2581,6 +3119,154 @@ func (siw *ServerInterfaceWrapper) ListTags(c *gin.Context) {
 	siw.Handler.ListTags(c, project, path, params)
 }
 
+// DeleteTag operation middleware
+func (siw *ServerInterfaceWrapper) DeleteTag(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "path" -------------
+	var path PathParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", c.Param("path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter path: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "tag" -------------
+	var tag TagParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tag", c.Param("tag"), &tag, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tag: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeleteTag(c, project, path, tag)
+}
+
+// ListTagHistory operation middleware
+func (siw *ServerInterfaceWrapper) ListTagHistory(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "path" -------------
+	var path PathParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", c.Param("path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter path: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "tag" -------------
+	var tag TagParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tag", c.Param("tag"), &tag, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tag: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListTagHistoryParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListTagHistory(c, project, path, tag, params)
+}
+
+// RestoreTag operation middleware
+func (siw *ServerInterfaceWrapper) RestoreTag(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "path" -------------
+	var path PathParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", c.Param("path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter path: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "tag" -------------
+	var tag TagParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tag", c.Param("tag"), &tag, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tag: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RestoreTag(c, project, path, tag)
+}
+
 // RestoreProject operation middleware
 func (siw *ServerInterfaceWrapper) RestoreProject(c *gin.Context) {
 
@@ -2604,6 +3290,250 @@ func (siw *ServerInterfaceWrapper) RestoreProject(c *gin.Context) {
 	}
 
 	siw.Handler.RestoreProject(c, project)
+}
+
+// PreviewRetention operation middleware
+func (siw *ServerInterfaceWrapper) PreviewRetention(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.PreviewRetention(c, project)
+}
+
+// ListRetentionRules operation middleware
+func (siw *ServerInterfaceWrapper) ListRetentionRules(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListRetentionRulesParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListRetentionRules(c, project, params)
+}
+
+// CreateRetentionRule operation middleware
+func (siw *ServerInterfaceWrapper) CreateRetentionRule(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateRetentionRuleParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreateRetentionRule(c, project, params)
+}
+
+// DeleteRetentionRule operation middleware
+func (siw *ServerInterfaceWrapper) DeleteRetentionRule(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "retention_rule" -------------
+	var retentionRule RetentionRuleParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "retention_rule", c.Param("retention_rule"), &retentionRule, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter retention_rule: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeleteRetentionRule(c, project, retentionRule)
+}
+
+// GetRetentionRule operation middleware
+func (siw *ServerInterfaceWrapper) GetRetentionRule(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "retention_rule" -------------
+	var retentionRule RetentionRuleParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "retention_rule", c.Param("retention_rule"), &retentionRule, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter retention_rule: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetRetentionRule(c, project, retentionRule)
+}
+
+// ReplaceRetentionRule operation middleware
+func (siw *ServerInterfaceWrapper) ReplaceRetentionRule(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "retention_rule" -------------
+	var retentionRule RetentionRuleParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "retention_rule", c.Param("retention_rule"), &retentionRule, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter retention_rule: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReplaceRetentionRuleParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-Match, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-Match: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ReplaceRetentionRule(c, project, retentionRule, params)
 }
 
 // ListRobots operation middleware
@@ -2928,6 +3858,211 @@ func (siw *ServerInterfaceWrapper) GrantRunner(c *gin.Context) {
 	siw.Handler.GrantRunner(c, project, runner)
 }
 
+// ListTagRules operation middleware
+func (siw *ServerInterfaceWrapper) ListTagRules(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListTagRulesParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListTagRules(c, project, params)
+}
+
+// CreateTagRule operation middleware
+func (siw *ServerInterfaceWrapper) CreateTagRule(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateTagRuleParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreateTagRule(c, project, params)
+}
+
+// DeleteTagRule operation middleware
+func (siw *ServerInterfaceWrapper) DeleteTagRule(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "tag_rule" -------------
+	var tagRule TagRuleParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tag_rule", c.Param("tag_rule"), &tagRule, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tag_rule: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeleteTagRule(c, project, tagRule)
+}
+
+// GetTagRule operation middleware
+func (siw *ServerInterfaceWrapper) GetTagRule(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "tag_rule" -------------
+	var tagRule TagRuleParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tag_rule", c.Param("tag_rule"), &tagRule, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tag_rule: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetTagRule(c, project, tagRule)
+}
+
+// ListTrash operation middleware
+func (siw *ServerInterfaceWrapper) ListTrash(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListTrashParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListTrash(c, project, params)
+}
+
 // GetUsage operation middleware
 func (siw *ServerInterfaceWrapper) GetUsage(c *gin.Context) {
 
@@ -3139,9 +4274,27 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.DELETE(options.BaseURL+"/projects/:project/runners/:runner", wrapper.RemoveRunner)
 	router.PUT(options.BaseURL+"/projects/:project/runners/:runner", wrapper.GrantRunner)
 	router.GET(options.BaseURL+"/projects/:project/repositories", wrapper.ListRepositories)
+	router.DELETE(options.BaseURL+"/projects/:project/repositories/:path", wrapper.DeleteRepository)
 	router.GET(options.BaseURL+"/projects/:project/repositories/:path", wrapper.GetRepository)
 	router.GET(options.BaseURL+"/projects/:project/repositories/:path/tags", wrapper.ListTags)
 	router.GET(options.BaseURL+"/projects/:project/repositories/:path/manifests", wrapper.ListManifests)
+	router.POST(options.BaseURL+"/projects/:project/repositories/:path/restore", wrapper.RestoreRepository)
+	router.DELETE(options.BaseURL+"/projects/:project/repositories/:path/manifests/:digest", wrapper.DeleteManifest)
+	router.POST(options.BaseURL+"/projects/:project/repositories/:path/manifests/:digest/restore", wrapper.RestoreManifest)
+	router.DELETE(options.BaseURL+"/projects/:project/repositories/:path/tags/:tag", wrapper.DeleteTag)
+	router.GET(options.BaseURL+"/projects/:project/repositories/:path/tags/:tag/history", wrapper.ListTagHistory)
+	router.POST(options.BaseURL+"/projects/:project/repositories/:path/tags/:tag/restore", wrapper.RestoreTag)
+	router.GET(options.BaseURL+"/projects/:project/trash", wrapper.ListTrash)
+	router.GET(options.BaseURL+"/projects/:project/tag-rules", wrapper.ListTagRules)
+	router.POST(options.BaseURL+"/projects/:project/tag-rules", wrapper.CreateTagRule)
+	router.DELETE(options.BaseURL+"/projects/:project/tag-rules/:tag_rule", wrapper.DeleteTagRule)
+	router.GET(options.BaseURL+"/projects/:project/tag-rules/:tag_rule", wrapper.GetTagRule)
+	router.GET(options.BaseURL+"/projects/:project/retention/rules", wrapper.ListRetentionRules)
+	router.POST(options.BaseURL+"/projects/:project/retention/rules", wrapper.CreateRetentionRule)
+	router.DELETE(options.BaseURL+"/projects/:project/retention/rules/:retention_rule", wrapper.DeleteRetentionRule)
+	router.GET(options.BaseURL+"/projects/:project/retention/rules/:retention_rule", wrapper.GetRetentionRule)
+	router.PUT(options.BaseURL+"/projects/:project/retention/rules/:retention_rule", wrapper.ReplaceRetentionRule)
+	router.POST(options.BaseURL+"/projects/:project/retention/dry-run", wrapper.PreviewRetention)
 	router.GET(options.BaseURL+"/admin/users", wrapper.ListUsers)
 	router.POST(options.BaseURL+"/admin/users", wrapper.CreateUser)
 	router.GET(options.BaseURL+"/admin/users/:user", wrapper.GetUser)
@@ -6907,6 +8060,111 @@ func (response ListRepositoriesdefaultApplicationProblemPlusJSONResponse) VisitL
 	return err
 }
 
+type DeleteRepositoryRequestObject struct {
+	Project ProjectParam `json:"project"`
+	Path    PathParam    `json:"path"`
+}
+
+type DeleteRepositoryResponseObject interface {
+	VisitDeleteRepositoryResponse(w http.ResponseWriter) error
+}
+
+type DeleteRepository204Response struct {
+}
+
+func (response DeleteRepository204Response) VisitDeleteRepositoryResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteRepository401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRepository401ApplicationProblemPlusJSONResponse) VisitDeleteRepositoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRepository403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRepository403ApplicationProblemPlusJSONResponse) VisitDeleteRepositoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRepository404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRepository404ApplicationProblemPlusJSONResponse) VisitDeleteRepositoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRepository409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRepository409ApplicationProblemPlusJSONResponse) VisitDeleteRepositoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRepositorydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response DeleteRepositorydefaultApplicationProblemPlusJSONResponse) VisitDeleteRepositoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetRepositoryRequestObject struct {
 	Project ProjectParam `json:"project"`
 	Path    PathParam    `json:"path"`
@@ -7124,6 +8382,335 @@ func (response ListManifestsdefaultApplicationProblemPlusJSONResponse) VisitList
 	return err
 }
 
+type DeleteManifestRequestObject struct {
+	Project ProjectParam `json:"project"`
+	Path    PathParam    `json:"path"`
+	Digest  DigestParam  `json:"digest"`
+}
+
+type DeleteManifestResponseObject interface {
+	VisitDeleteManifestResponse(w http.ResponseWriter) error
+}
+
+type DeleteManifest204Response struct {
+}
+
+func (response DeleteManifest204Response) VisitDeleteManifestResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteManifest401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteManifest401ApplicationProblemPlusJSONResponse) VisitDeleteManifestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteManifest403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteManifest403ApplicationProblemPlusJSONResponse) VisitDeleteManifestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteManifest404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteManifest404ApplicationProblemPlusJSONResponse) VisitDeleteManifestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteManifest409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteManifest409ApplicationProblemPlusJSONResponse) VisitDeleteManifestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteManifestdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response DeleteManifestdefaultApplicationProblemPlusJSONResponse) VisitDeleteManifestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreManifestRequestObject struct {
+	Project ProjectParam `json:"project"`
+	Path    PathParam    `json:"path"`
+	Digest  DigestParam  `json:"digest"`
+}
+
+type RestoreManifestResponseObject interface {
+	VisitRestoreManifestResponse(w http.ResponseWriter) error
+}
+
+type RestoreManifest200JSONResponse Restored
+
+func (response RestoreManifest200JSONResponse) VisitRestoreManifestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreManifest401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreManifest401ApplicationProblemPlusJSONResponse) VisitRestoreManifestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreManifest403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreManifest403ApplicationProblemPlusJSONResponse) VisitRestoreManifestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreManifest404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreManifest404ApplicationProblemPlusJSONResponse) VisitRestoreManifestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreManifest409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreManifest409ApplicationProblemPlusJSONResponse) VisitRestoreManifestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreManifestdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response RestoreManifestdefaultApplicationProblemPlusJSONResponse) VisitRestoreManifestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRepositoryRequestObject struct {
+	Project ProjectParam `json:"project"`
+	Path    PathParam    `json:"path"`
+}
+
+type RestoreRepositoryResponseObject interface {
+	VisitRestoreRepositoryResponse(w http.ResponseWriter) error
+}
+
+type RestoreRepository200JSONResponse Restored
+
+func (response RestoreRepository200JSONResponse) VisitRestoreRepositoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRepository401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreRepository401ApplicationProblemPlusJSONResponse) VisitRestoreRepositoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRepository403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreRepository403ApplicationProblemPlusJSONResponse) VisitRestoreRepositoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRepository404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreRepository404ApplicationProblemPlusJSONResponse) VisitRestoreRepositoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRepository409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreRepository409ApplicationProblemPlusJSONResponse) VisitRestoreRepositoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRepositorydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response RestoreRepositorydefaultApplicationProblemPlusJSONResponse) VisitRestoreRepositoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListTagsRequestObject struct {
 	Project ProjectParam `json:"project"`
 	Path    PathParam    `json:"path"`
@@ -7232,6 +8819,364 @@ type ListTagsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListTagsdefaultApplicationProblemPlusJSONResponse) VisitListTagsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteTagRequestObject struct {
+	Project ProjectParam `json:"project"`
+	Path    PathParam    `json:"path"`
+	Tag     TagParam     `json:"tag"`
+}
+
+type DeleteTagResponseObject interface {
+	VisitDeleteTagResponse(w http.ResponseWriter) error
+}
+
+type DeleteTag204Response struct {
+}
+
+func (response DeleteTag204Response) VisitDeleteTagResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteTag401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteTag401ApplicationProblemPlusJSONResponse) VisitDeleteTagResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteTag403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteTag403ApplicationProblemPlusJSONResponse) VisitDeleteTagResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteTag404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteTag404ApplicationProblemPlusJSONResponse) VisitDeleteTagResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteTag409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteTag409ApplicationProblemPlusJSONResponse) VisitDeleteTagResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteTagdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response DeleteTagdefaultApplicationProblemPlusJSONResponse) VisitDeleteTagResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTagHistoryRequestObject struct {
+	Project ProjectParam `json:"project"`
+	Path    PathParam    `json:"path"`
+	Tag     TagParam     `json:"tag"`
+	Params  ListTagHistoryParams
+}
+
+type ListTagHistoryResponseObject interface {
+	VisitListTagHistoryResponse(w http.ResponseWriter) error
+}
+
+type ListTagHistory200ResponseHeaders struct {
+	Link *string
+}
+
+type ListTagHistory200JSONResponse struct {
+	Body    TagMoveList
+	Headers ListTagHistory200ResponseHeaders
+}
+
+func (response ListTagHistory200JSONResponse) VisitListTagHistoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Link != nil {
+		w.Header().Set("Link", fmt.Sprint(*response.Headers.Link))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTagHistory401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response ListTagHistory401ApplicationProblemPlusJSONResponse) VisitListTagHistoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTagHistory403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ListTagHistory403ApplicationProblemPlusJSONResponse) VisitListTagHistoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTagHistory404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response ListTagHistory404ApplicationProblemPlusJSONResponse) VisitListTagHistoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTagHistory422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response ListTagHistory422ApplicationProblemPlusJSONResponse) VisitListTagHistoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTagHistorydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListTagHistorydefaultApplicationProblemPlusJSONResponse) VisitListTagHistoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreTagRequestObject struct {
+	Project ProjectParam `json:"project"`
+	Path    PathParam    `json:"path"`
+	Tag     TagParam     `json:"tag"`
+	Body    *RestoreTagJSONRequestBody
+}
+
+type RestoreTagResponseObject interface {
+	VisitRestoreTagResponse(w http.ResponseWriter) error
+}
+
+type RestoreTag200JSONResponse Restored
+
+func (response RestoreTag200JSONResponse) VisitRestoreTagResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreTag401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreTag401ApplicationProblemPlusJSONResponse) VisitRestoreTagResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreTag403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreTag403ApplicationProblemPlusJSONResponse) VisitRestoreTagResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreTag404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreTag404ApplicationProblemPlusJSONResponse) VisitRestoreTagResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreTag409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreTag409ApplicationProblemPlusJSONResponse) VisitRestoreTagResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreTag422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response RestoreTag422ApplicationProblemPlusJSONResponse) VisitRestoreTagResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreTagdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response RestoreTagdefaultApplicationProblemPlusJSONResponse) VisitRestoreTagResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -7369,6 +9314,765 @@ type RestoreProjectdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response RestoreProjectdefaultApplicationProblemPlusJSONResponse) VisitRestoreProjectResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PreviewRetentionRequestObject struct {
+	Project ProjectParam `json:"project"`
+	Body    *PreviewRetentionJSONRequestBody
+}
+
+type PreviewRetentionResponseObject interface {
+	VisitPreviewRetentionResponse(w http.ResponseWriter) error
+}
+
+type PreviewRetention200JSONResponse RetentionPreview
+
+func (response PreviewRetention200JSONResponse) VisitPreviewRetentionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PreviewRetention401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response PreviewRetention401ApplicationProblemPlusJSONResponse) VisitPreviewRetentionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PreviewRetention403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response PreviewRetention403ApplicationProblemPlusJSONResponse) VisitPreviewRetentionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PreviewRetention404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response PreviewRetention404ApplicationProblemPlusJSONResponse) VisitPreviewRetentionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PreviewRetention409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response PreviewRetention409ApplicationProblemPlusJSONResponse) VisitPreviewRetentionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PreviewRetention422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response PreviewRetention422ApplicationProblemPlusJSONResponse) VisitPreviewRetentionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PreviewRetentiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response PreviewRetentiondefaultApplicationProblemPlusJSONResponse) VisitPreviewRetentionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRetentionRulesRequestObject struct {
+	Project ProjectParam `json:"project"`
+	Params  ListRetentionRulesParams
+}
+
+type ListRetentionRulesResponseObject interface {
+	VisitListRetentionRulesResponse(w http.ResponseWriter) error
+}
+
+type ListRetentionRules200ResponseHeaders struct {
+	Link *string
+}
+
+type ListRetentionRules200JSONResponse struct {
+	Body    RetentionRuleList
+	Headers ListRetentionRules200ResponseHeaders
+}
+
+func (response ListRetentionRules200JSONResponse) VisitListRetentionRulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Link != nil {
+		w.Header().Set("Link", fmt.Sprint(*response.Headers.Link))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRetentionRules401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response ListRetentionRules401ApplicationProblemPlusJSONResponse) VisitListRetentionRulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRetentionRules403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ListRetentionRules403ApplicationProblemPlusJSONResponse) VisitListRetentionRulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRetentionRules404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response ListRetentionRules404ApplicationProblemPlusJSONResponse) VisitListRetentionRulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRetentionRules422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response ListRetentionRules422ApplicationProblemPlusJSONResponse) VisitListRetentionRulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRetentionRulesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListRetentionRulesdefaultApplicationProblemPlusJSONResponse) VisitListRetentionRulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRetentionRuleRequestObject struct {
+	Project ProjectParam `json:"project"`
+	Params  CreateRetentionRuleParams
+	Body    *CreateRetentionRuleJSONRequestBody
+}
+
+type CreateRetentionRuleResponseObject interface {
+	VisitCreateRetentionRuleResponse(w http.ResponseWriter) error
+}
+
+type CreateRetentionRule201ResponseHeaders struct {
+	ETag                *string
+	IdempotencyReplayed *string
+	Location            *string
+}
+
+type CreateRetentionRule201JSONResponse struct {
+	Body    RetentionRule
+	Headers CreateRetentionRule201ResponseHeaders
+}
+
+func (response CreateRetentionRule201JSONResponse) VisitCreateRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRetentionRule401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response CreateRetentionRule401ApplicationProblemPlusJSONResponse) VisitCreateRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRetentionRule403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response CreateRetentionRule403ApplicationProblemPlusJSONResponse) VisitCreateRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRetentionRule404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response CreateRetentionRule404ApplicationProblemPlusJSONResponse) VisitCreateRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRetentionRule409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response CreateRetentionRule409ApplicationProblemPlusJSONResponse) VisitCreateRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRetentionRule422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response CreateRetentionRule422ApplicationProblemPlusJSONResponse) VisitCreateRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateRetentionRuledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response CreateRetentionRuledefaultApplicationProblemPlusJSONResponse) VisitCreateRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRetentionRuleRequestObject struct {
+	Project       ProjectParam       `json:"project"`
+	RetentionRule RetentionRuleParam `json:"retention_rule"`
+}
+
+type DeleteRetentionRuleResponseObject interface {
+	VisitDeleteRetentionRuleResponse(w http.ResponseWriter) error
+}
+
+type DeleteRetentionRule204Response struct {
+}
+
+func (response DeleteRetentionRule204Response) VisitDeleteRetentionRuleResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteRetentionRule401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRetentionRule401ApplicationProblemPlusJSONResponse) VisitDeleteRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRetentionRule403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRetentionRule403ApplicationProblemPlusJSONResponse) VisitDeleteRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRetentionRule404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRetentionRule404ApplicationProblemPlusJSONResponse) VisitDeleteRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRetentionRule409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteRetentionRule409ApplicationProblemPlusJSONResponse) VisitDeleteRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteRetentionRuledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response DeleteRetentionRuledefaultApplicationProblemPlusJSONResponse) VisitDeleteRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRetentionRuleRequestObject struct {
+	Project       ProjectParam       `json:"project"`
+	RetentionRule RetentionRuleParam `json:"retention_rule"`
+}
+
+type GetRetentionRuleResponseObject interface {
+	VisitGetRetentionRuleResponse(w http.ResponseWriter) error
+}
+
+type GetRetentionRule200ResponseHeaders struct {
+	ETag *string
+}
+
+type GetRetentionRule200JSONResponse struct {
+	Body    RetentionRule
+	Headers GetRetentionRule200ResponseHeaders
+}
+
+func (response GetRetentionRule200JSONResponse) VisitGetRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRetentionRule401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response GetRetentionRule401ApplicationProblemPlusJSONResponse) VisitGetRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRetentionRule403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetRetentionRule403ApplicationProblemPlusJSONResponse) VisitGetRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRetentionRule404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetRetentionRule404ApplicationProblemPlusJSONResponse) VisitGetRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRetentionRuledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetRetentionRuledefaultApplicationProblemPlusJSONResponse) VisitGetRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceRetentionRuleRequestObject struct {
+	Project       ProjectParam       `json:"project"`
+	RetentionRule RetentionRuleParam `json:"retention_rule"`
+	Params        ReplaceRetentionRuleParams
+	Body          *ReplaceRetentionRuleJSONRequestBody
+}
+
+type ReplaceRetentionRuleResponseObject interface {
+	VisitReplaceRetentionRuleResponse(w http.ResponseWriter) error
+}
+
+type ReplaceRetentionRule200ResponseHeaders struct {
+	ETag *string
+}
+
+type ReplaceRetentionRule200JSONResponse struct {
+	Body    RetentionRule
+	Headers ReplaceRetentionRule200ResponseHeaders
+}
+
+func (response ReplaceRetentionRule200JSONResponse) VisitReplaceRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceRetentionRule401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response ReplaceRetentionRule401ApplicationProblemPlusJSONResponse) VisitReplaceRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceRetentionRule403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ReplaceRetentionRule403ApplicationProblemPlusJSONResponse) VisitReplaceRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceRetentionRule404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response ReplaceRetentionRule404ApplicationProblemPlusJSONResponse) VisitReplaceRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceRetentionRule409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response ReplaceRetentionRule409ApplicationProblemPlusJSONResponse) VisitReplaceRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceRetentionRule412ApplicationProblemPlusJSONResponse struct {
+	VersionMismatchApplicationProblemPlusJSONResponse
+}
+
+func (response ReplaceRetentionRule412ApplicationProblemPlusJSONResponse) VisitReplaceRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceRetentionRule422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response ReplaceRetentionRule422ApplicationProblemPlusJSONResponse) VisitReplaceRetentionRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplaceRetentionRuledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ReplaceRetentionRuledefaultApplicationProblemPlusJSONResponse) VisitReplaceRetentionRuleResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8342,6 +11046,590 @@ func (response GrantRunnerdefaultApplicationProblemPlusJSONResponse) VisitGrantR
 	return err
 }
 
+type ListTagRulesRequestObject struct {
+	Project ProjectParam `json:"project"`
+	Params  ListTagRulesParams
+}
+
+type ListTagRulesResponseObject interface {
+	VisitListTagRulesResponse(w http.ResponseWriter) error
+}
+
+type ListTagRules200ResponseHeaders struct {
+	Link *string
+}
+
+type ListTagRules200JSONResponse struct {
+	Body    TagRuleList
+	Headers ListTagRules200ResponseHeaders
+}
+
+func (response ListTagRules200JSONResponse) VisitListTagRulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Link != nil {
+		w.Header().Set("Link", fmt.Sprint(*response.Headers.Link))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTagRules401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response ListTagRules401ApplicationProblemPlusJSONResponse) VisitListTagRulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTagRules403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ListTagRules403ApplicationProblemPlusJSONResponse) VisitListTagRulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTagRules404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response ListTagRules404ApplicationProblemPlusJSONResponse) VisitListTagRulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTagRules422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response ListTagRules422ApplicationProblemPlusJSONResponse) VisitListTagRulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTagRulesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListTagRulesdefaultApplicationProblemPlusJSONResponse) VisitListTagRulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateTagRuleRequestObject struct {
+	Project ProjectParam `json:"project"`
+	Params  CreateTagRuleParams
+	Body    *CreateTagRuleJSONRequestBody
+}
+
+type CreateTagRuleResponseObject interface {
+	VisitCreateTagRuleResponse(w http.ResponseWriter) error
+}
+
+type CreateTagRule201ResponseHeaders struct {
+	IdempotencyReplayed *string
+	Location            *string
+}
+
+type CreateTagRule201JSONResponse struct {
+	Body    TagRule
+	Headers CreateTagRule201ResponseHeaders
+}
+
+func (response CreateTagRule201JSONResponse) VisitCreateTagRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateTagRule401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response CreateTagRule401ApplicationProblemPlusJSONResponse) VisitCreateTagRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateTagRule403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response CreateTagRule403ApplicationProblemPlusJSONResponse) VisitCreateTagRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateTagRule404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response CreateTagRule404ApplicationProblemPlusJSONResponse) VisitCreateTagRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateTagRule409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response CreateTagRule409ApplicationProblemPlusJSONResponse) VisitCreateTagRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateTagRule422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response CreateTagRule422ApplicationProblemPlusJSONResponse) VisitCreateTagRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateTagRuledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response CreateTagRuledefaultApplicationProblemPlusJSONResponse) VisitCreateTagRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteTagRuleRequestObject struct {
+	Project ProjectParam `json:"project"`
+	TagRule TagRuleParam `json:"tag_rule"`
+}
+
+type DeleteTagRuleResponseObject interface {
+	VisitDeleteTagRuleResponse(w http.ResponseWriter) error
+}
+
+type DeleteTagRule204Response struct {
+}
+
+func (response DeleteTagRule204Response) VisitDeleteTagRuleResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteTagRule401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteTagRule401ApplicationProblemPlusJSONResponse) VisitDeleteTagRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteTagRule403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteTagRule403ApplicationProblemPlusJSONResponse) VisitDeleteTagRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteTagRule404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteTagRule404ApplicationProblemPlusJSONResponse) VisitDeleteTagRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteTagRule409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response DeleteTagRule409ApplicationProblemPlusJSONResponse) VisitDeleteTagRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteTagRuledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response DeleteTagRuledefaultApplicationProblemPlusJSONResponse) VisitDeleteTagRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetTagRuleRequestObject struct {
+	Project ProjectParam `json:"project"`
+	TagRule TagRuleParam `json:"tag_rule"`
+}
+
+type GetTagRuleResponseObject interface {
+	VisitGetTagRuleResponse(w http.ResponseWriter) error
+}
+
+type GetTagRule200JSONResponse TagRule
+
+func (response GetTagRule200JSONResponse) VisitGetTagRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetTagRule401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response GetTagRule401ApplicationProblemPlusJSONResponse) VisitGetTagRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetTagRule403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetTagRule403ApplicationProblemPlusJSONResponse) VisitGetTagRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetTagRule404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetTagRule404ApplicationProblemPlusJSONResponse) VisitGetTagRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetTagRuledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetTagRuledefaultApplicationProblemPlusJSONResponse) VisitGetTagRuleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTrashRequestObject struct {
+	Project ProjectParam `json:"project"`
+	Params  ListTrashParams
+}
+
+type ListTrashResponseObject interface {
+	VisitListTrashResponse(w http.ResponseWriter) error
+}
+
+type ListTrash200ResponseHeaders struct {
+	Link *string
+}
+
+type ListTrash200JSONResponse struct {
+	Body    TrashList
+	Headers ListTrash200ResponseHeaders
+}
+
+func (response ListTrash200JSONResponse) VisitListTrashResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Link != nil {
+		w.Header().Set("Link", fmt.Sprint(*response.Headers.Link))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTrash401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response ListTrash401ApplicationProblemPlusJSONResponse) VisitListTrashResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTrash403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ListTrash403ApplicationProblemPlusJSONResponse) VisitListTrashResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTrash404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response ListTrash404ApplicationProblemPlusJSONResponse) VisitListTrashResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTrash422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response ListTrash422ApplicationProblemPlusJSONResponse) VisitListTrashResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTrashdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListTrashdefaultApplicationProblemPlusJSONResponse) VisitListTrashResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetUsageRequestObject struct {
 	Project ProjectParam `json:"project"`
 }
@@ -8948,18 +12236,57 @@ type StrictServerInterface interface {
 	// ListRepositories List repositories
 	// (GET /projects/{project}/repositories)
 	ListRepositories(ctx context.Context, request ListRepositoriesRequestObject) (ListRepositoriesResponseObject, error)
+	// DeleteRepository Delete a repository
+	// (DELETE /projects/{project}/repositories/{path})
+	DeleteRepository(ctx context.Context, request DeleteRepositoryRequestObject) (DeleteRepositoryResponseObject, error)
 	// GetRepository Get a repository
 	// (GET /projects/{project}/repositories/{path})
 	GetRepository(ctx context.Context, request GetRepositoryRequestObject) (GetRepositoryResponseObject, error)
 	// ListManifests List manifests
 	// (GET /projects/{project}/repositories/{path}/manifests)
 	ListManifests(ctx context.Context, request ListManifestsRequestObject) (ListManifestsResponseObject, error)
+	// DeleteManifest Delete a manifest
+	// (DELETE /projects/{project}/repositories/{path}/manifests/{digest})
+	DeleteManifest(ctx context.Context, request DeleteManifestRequestObject) (DeleteManifestResponseObject, error)
+	// RestoreManifest Restore a deleted manifest
+	// (POST /projects/{project}/repositories/{path}/manifests/{digest}/restore)
+	RestoreManifest(ctx context.Context, request RestoreManifestRequestObject) (RestoreManifestResponseObject, error)
+	// RestoreRepository Restore a deleted repository
+	// (POST /projects/{project}/repositories/{path}/restore)
+	RestoreRepository(ctx context.Context, request RestoreRepositoryRequestObject) (RestoreRepositoryResponseObject, error)
 	// ListTags List tags
 	// (GET /projects/{project}/repositories/{path}/tags)
 	ListTags(ctx context.Context, request ListTagsRequestObject) (ListTagsResponseObject, error)
+	// DeleteTag Delete a tag
+	// (DELETE /projects/{project}/repositories/{path}/tags/{tag})
+	DeleteTag(ctx context.Context, request DeleteTagRequestObject) (DeleteTagResponseObject, error)
+	// ListTagHistory List the moves of a tag
+	// (GET /projects/{project}/repositories/{path}/tags/{tag}/history)
+	ListTagHistory(ctx context.Context, request ListTagHistoryRequestObject) (ListTagHistoryResponseObject, error)
+	// RestoreTag Restore a tag
+	// (POST /projects/{project}/repositories/{path}/tags/{tag}/restore)
+	RestoreTag(ctx context.Context, request RestoreTagRequestObject) (RestoreTagResponseObject, error)
 	// RestoreProject Restore a deleted project
 	// (POST /projects/{project}/restore)
 	RestoreProject(ctx context.Context, request RestoreProjectRequestObject) (RestoreProjectResponseObject, error)
+	// PreviewRetention Preview the retention rules
+	// (POST /projects/{project}/retention/dry-run)
+	PreviewRetention(ctx context.Context, request PreviewRetentionRequestObject) (PreviewRetentionResponseObject, error)
+	// ListRetentionRules List the retention rules
+	// (GET /projects/{project}/retention/rules)
+	ListRetentionRules(ctx context.Context, request ListRetentionRulesRequestObject) (ListRetentionRulesResponseObject, error)
+	// CreateRetentionRule Create a retention rule
+	// (POST /projects/{project}/retention/rules)
+	CreateRetentionRule(ctx context.Context, request CreateRetentionRuleRequestObject) (CreateRetentionRuleResponseObject, error)
+	// DeleteRetentionRule Delete a retention rule
+	// (DELETE /projects/{project}/retention/rules/{retention_rule})
+	DeleteRetentionRule(ctx context.Context, request DeleteRetentionRuleRequestObject) (DeleteRetentionRuleResponseObject, error)
+	// GetRetentionRule Get a retention rule
+	// (GET /projects/{project}/retention/rules/{retention_rule})
+	GetRetentionRule(ctx context.Context, request GetRetentionRuleRequestObject) (GetRetentionRuleResponseObject, error)
+	// ReplaceRetentionRule Replace a retention rule
+	// (PUT /projects/{project}/retention/rules/{retention_rule})
+	ReplaceRetentionRule(ctx context.Context, request ReplaceRetentionRuleRequestObject) (ReplaceRetentionRuleResponseObject, error)
 	// ListRobots List robots
 	// (GET /projects/{project}/robots)
 	ListRobots(ctx context.Context, request ListRobotsRequestObject) (ListRobotsResponseObject, error)
@@ -8984,6 +12311,21 @@ type StrictServerInterface interface {
 	// GrantRunner Grant a runner
 	// (PUT /projects/{project}/runners/{runner})
 	GrantRunner(ctx context.Context, request GrantRunnerRequestObject) (GrantRunnerResponseObject, error)
+	// ListTagRules List the rules for immutable tags
+	// (GET /projects/{project}/tag-rules)
+	ListTagRules(ctx context.Context, request ListTagRulesRequestObject) (ListTagRulesResponseObject, error)
+	// CreateTagRule Make tags immutable
+	// (POST /projects/{project}/tag-rules)
+	CreateTagRule(ctx context.Context, request CreateTagRuleRequestObject) (CreateTagRuleResponseObject, error)
+	// DeleteTagRule Delete a rule for immutable tags
+	// (DELETE /projects/{project}/tag-rules/{tag_rule})
+	DeleteTagRule(ctx context.Context, request DeleteTagRuleRequestObject) (DeleteTagRuleResponseObject, error)
+	// GetTagRule Get a rule for immutable tags
+	// (GET /projects/{project}/tag-rules/{tag_rule})
+	GetTagRule(ctx context.Context, request GetTagRuleRequestObject) (GetTagRuleResponseObject, error)
+	// ListTrash List what was deleted
+	// (GET /projects/{project}/trash)
+	ListTrash(ctx context.Context, request ListTrashRequestObject) (ListTrashResponseObject, error)
 	// GetUsage What a project holds
 	// (GET /projects/{project}/usage)
 	GetUsage(ctx context.Context, request GetUsageRequestObject) (GetUsageResponseObject, error)
@@ -10168,6 +13510,33 @@ func (sh *strictHandler) ListRepositories(ctx *gin.Context, project ProjectParam
 	}
 }
 
+// DeleteRepository operation middleware
+func (sh *strictHandler) DeleteRepository(ctx *gin.Context, project ProjectParam, path PathParam) {
+	var request DeleteRepositoryRequestObject
+
+	request.Project = project
+	request.Path = path
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteRepository(ctx, request.(DeleteRepositoryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteRepository")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DeleteRepositoryResponseObject); ok {
+		if err := validResponse.VisitDeleteRepositoryResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // GetRepository operation middleware
 func (sh *strictHandler) GetRepository(ctx *gin.Context, project ProjectParam, path PathParam) {
 	var request GetRepositoryRequestObject
@@ -10223,6 +13592,89 @@ func (sh *strictHandler) ListManifests(ctx *gin.Context, project ProjectParam, p
 	}
 }
 
+// DeleteManifest operation middleware
+func (sh *strictHandler) DeleteManifest(ctx *gin.Context, project ProjectParam, path PathParam, digest DigestParam) {
+	var request DeleteManifestRequestObject
+
+	request.Project = project
+	request.Path = path
+	request.Digest = digest
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteManifest(ctx, request.(DeleteManifestRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteManifest")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DeleteManifestResponseObject); ok {
+		if err := validResponse.VisitDeleteManifestResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RestoreManifest operation middleware
+func (sh *strictHandler) RestoreManifest(ctx *gin.Context, project ProjectParam, path PathParam, digest DigestParam) {
+	var request RestoreManifestRequestObject
+
+	request.Project = project
+	request.Path = path
+	request.Digest = digest
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RestoreManifest(ctx, request.(RestoreManifestRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RestoreManifest")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RestoreManifestResponseObject); ok {
+		if err := validResponse.VisitRestoreManifestResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RestoreRepository operation middleware
+func (sh *strictHandler) RestoreRepository(ctx *gin.Context, project ProjectParam, path PathParam) {
+	var request RestoreRepositoryRequestObject
+
+	request.Project = project
+	request.Path = path
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RestoreRepository(ctx, request.(RestoreRepositoryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RestoreRepository")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RestoreRepositoryResponseObject); ok {
+		if err := validResponse.VisitRestoreRepositoryResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListTags operation middleware
 func (sh *strictHandler) ListTags(ctx *gin.Context, project ProjectParam, path PathParam, params ListTagsParams) {
 	var request ListTagsRequestObject
@@ -10244,6 +13696,109 @@ func (sh *strictHandler) ListTags(ctx *gin.Context, project ProjectParam, path P
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ListTagsResponseObject); ok {
 		if err := validResponse.VisitListTagsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteTag operation middleware
+func (sh *strictHandler) DeleteTag(ctx *gin.Context, project ProjectParam, path PathParam, tag TagParam) {
+	var request DeleteTagRequestObject
+
+	request.Project = project
+	request.Path = path
+	request.Tag = tag
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteTag(ctx, request.(DeleteTagRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteTag")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DeleteTagResponseObject); ok {
+		if err := validResponse.VisitDeleteTagResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListTagHistory operation middleware
+func (sh *strictHandler) ListTagHistory(ctx *gin.Context, project ProjectParam, path PathParam, tag TagParam, params ListTagHistoryParams) {
+	var request ListTagHistoryRequestObject
+
+	request.Project = project
+	request.Path = path
+	request.Tag = tag
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListTagHistory(ctx, request.(ListTagHistoryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListTagHistory")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListTagHistoryResponseObject); ok {
+		if err := validResponse.VisitListTagHistoryResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RestoreTag operation middleware
+func (sh *strictHandler) RestoreTag(ctx *gin.Context, project ProjectParam, path PathParam, tag TagParam) {
+	var request RestoreTagRequestObject
+
+	request.Project = project
+	request.Path = path
+	request.Tag = tag
+
+	var body RestoreTagJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RestoreTag(ctx, request.(RestoreTagRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RestoreTag")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RestoreTagResponseObject); ok {
+		if err := validResponse.VisitRestoreTagResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -10288,6 +13843,222 @@ func (sh *strictHandler) RestoreProject(ctx *gin.Context, project ProjectParam) 
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(RestoreProjectResponseObject); ok {
 		if err := validResponse.VisitRestoreProjectResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PreviewRetention operation middleware
+func (sh *strictHandler) PreviewRetention(ctx *gin.Context, project ProjectParam) {
+	var request PreviewRetentionRequestObject
+
+	request.Project = project
+
+	var body PreviewRetentionJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PreviewRetention(ctx, request.(PreviewRetentionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PreviewRetention")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(PreviewRetentionResponseObject); ok {
+		if err := validResponse.VisitPreviewRetentionResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListRetentionRules operation middleware
+func (sh *strictHandler) ListRetentionRules(ctx *gin.Context, project ProjectParam, params ListRetentionRulesParams) {
+	var request ListRetentionRulesRequestObject
+
+	request.Project = project
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRetentionRules(ctx, request.(ListRetentionRulesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRetentionRules")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListRetentionRulesResponseObject); ok {
+		if err := validResponse.VisitListRetentionRulesResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateRetentionRule operation middleware
+func (sh *strictHandler) CreateRetentionRule(ctx *gin.Context, project ProjectParam, params CreateRetentionRuleParams) {
+	var request CreateRetentionRuleRequestObject
+
+	request.Project = project
+	request.Params = params
+
+	var body CreateRetentionRuleJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateRetentionRule(ctx, request.(CreateRetentionRuleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateRetentionRule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(CreateRetentionRuleResponseObject); ok {
+		if err := validResponse.VisitCreateRetentionRuleResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteRetentionRule operation middleware
+func (sh *strictHandler) DeleteRetentionRule(ctx *gin.Context, project ProjectParam, retentionRule RetentionRuleParam) {
+	var request DeleteRetentionRuleRequestObject
+
+	request.Project = project
+	request.RetentionRule = retentionRule
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteRetentionRule(ctx, request.(DeleteRetentionRuleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteRetentionRule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DeleteRetentionRuleResponseObject); ok {
+		if err := validResponse.VisitDeleteRetentionRuleResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetRetentionRule operation middleware
+func (sh *strictHandler) GetRetentionRule(ctx *gin.Context, project ProjectParam, retentionRule RetentionRuleParam) {
+	var request GetRetentionRuleRequestObject
+
+	request.Project = project
+	request.RetentionRule = retentionRule
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRetentionRule(ctx, request.(GetRetentionRuleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRetentionRule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetRetentionRuleResponseObject); ok {
+		if err := validResponse.VisitGetRetentionRuleResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ReplaceRetentionRule operation middleware
+func (sh *strictHandler) ReplaceRetentionRule(ctx *gin.Context, project ProjectParam, retentionRule RetentionRuleParam, params ReplaceRetentionRuleParams) {
+	var request ReplaceRetentionRuleRequestObject
+
+	request.Project = project
+	request.RetentionRule = retentionRule
+	request.Params = params
+
+	var body ReplaceRetentionRuleJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReplaceRetentionRule(ctx, request.(ReplaceRetentionRuleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReplaceRetentionRule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ReplaceRetentionRuleResponseObject); ok {
+		if err := validResponse.VisitReplaceRetentionRuleResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -10558,6 +14329,159 @@ func (sh *strictHandler) GrantRunner(ctx *gin.Context, project ProjectParam, run
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GrantRunnerResponseObject); ok {
 		if err := validResponse.VisitGrantRunnerResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListTagRules operation middleware
+func (sh *strictHandler) ListTagRules(ctx *gin.Context, project ProjectParam, params ListTagRulesParams) {
+	var request ListTagRulesRequestObject
+
+	request.Project = project
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListTagRules(ctx, request.(ListTagRulesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListTagRules")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListTagRulesResponseObject); ok {
+		if err := validResponse.VisitListTagRulesResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateTagRule operation middleware
+func (sh *strictHandler) CreateTagRule(ctx *gin.Context, project ProjectParam, params CreateTagRuleParams) {
+	var request CreateTagRuleRequestObject
+
+	request.Project = project
+	request.Params = params
+
+	var body CreateTagRuleJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateTagRule(ctx, request.(CreateTagRuleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateTagRule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(CreateTagRuleResponseObject); ok {
+		if err := validResponse.VisitCreateTagRuleResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteTagRule operation middleware
+func (sh *strictHandler) DeleteTagRule(ctx *gin.Context, project ProjectParam, tagRule TagRuleParam) {
+	var request DeleteTagRuleRequestObject
+
+	request.Project = project
+	request.TagRule = tagRule
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteTagRule(ctx, request.(DeleteTagRuleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteTagRule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DeleteTagRuleResponseObject); ok {
+		if err := validResponse.VisitDeleteTagRuleResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetTagRule operation middleware
+func (sh *strictHandler) GetTagRule(ctx *gin.Context, project ProjectParam, tagRule TagRuleParam) {
+	var request GetTagRuleRequestObject
+
+	request.Project = project
+	request.TagRule = tagRule
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetTagRule(ctx, request.(GetTagRuleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetTagRule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetTagRuleResponseObject); ok {
+		if err := validResponse.VisitGetTagRuleResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListTrash operation middleware
+func (sh *strictHandler) ListTrash(ctx *gin.Context, project ProjectParam, params ListTrashParams) {
+	var request ListTrashRequestObject
+
+	request.Project = project
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListTrash(ctx, request.(ListTrashRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListTrash")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListTrashResponseObject); ok {
+		if err := validResponse.VisitListTrashResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,6 +104,30 @@ func (e *Env) Repository(tb testing.TB, project uuid.UUID, path string, tags int
 		e.Exec(tb, `INSERT INTO tags (repository_id, name, digest, pushed_by, created_at, updated_at) VALUES (?, ?, ?, 'test', ?, ?)`,
 			id, "v"+strconv.Itoa(i), digest, now, now)
 	}
+}
+
+// Trash writes what can be restored: the tag gone and the manifest sha256:aa… of the repository app/web, which must be there,
+// and the repository gone. It also makes a rule of each kind, which are about none of these.
+func (e *Env) Trash(tb testing.TB, project uuid.UUID) (tagRule, retentionRule uuid.UUID) {
+	tb.Helper()
+	now := e.Now().UnixMicro()
+	until, digest := now+time.Hour.Microseconds(), "sha256:"+strings.Repeat("a", 64)
+	e.Exec(tb, `INSERT INTO repositories (id, project_id, path, created_at, deleted_at, purge_after) VALUES (?, ?, 'gone', ?, ?, ?)`,
+		uuid.Must(uuid.NewV7()), project, now, now, until)
+	e.Exec(tb, `INSERT INTO manifests (repository_id, digest, media_type, size, content, pushed_by, created_at, deleted_at, purge_after)
+		SELECT id, ?, 'application/vnd.oci.image.index.v1+json', 2, ?, 'test', created_at, created_at, ? FROM repositories
+		WHERE project_id = ? AND path = 'app/web'`, digest, []byte("{}"), until, project)
+	e.Exec(tb, `INSERT INTO tags (repository_id, name, digest, pushed_by, created_at, updated_at, deleted_at, purge_after)
+		SELECT t.repository_id, 'gone', t.digest, 'test', 1, 1, 1, ? FROM tags t JOIN repositories r ON r.id = t.repository_id
+		WHERE r.project_id = ? AND r.path = 'app/web' AND t.name = 'v0'`, until, project)
+	e.Exec(tb, `INSERT INTO tag_history (repository_id, tag, digest, actor, at)
+		SELECT id, 'v0', ?, 'test', 1 FROM repositories WHERE project_id = ? AND path = 'app/web'`, digest, project)
+	tagRule, retentionRule = uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
+	e.Exec(tb, `INSERT INTO tag_rules (id, project_id, kind, repository_pattern, repository_expression, tag_pattern, tag_expression,
+		created_by, created_at) VALUES (?, ?, 'immutable', 'none', '^none$', 'v*', '^v', 'test', 1)`, tagRule, project)
+	e.Exec(tb, `INSERT INTO retention_rules (id, project_id, repository_pattern, tag_pattern, keep_last, keep_tags, enabled,
+		created_by, created_at, updated_at) VALUES (?, ?, 'none', '**', 1, '', true, 'test', 1, 1)`, retentionRule, project)
+	return tagRule, retentionRule
 }
 
 func hex64(i int) string {

@@ -54,6 +54,8 @@ var (
 	AlreadyClaimed       = kind(http.StatusConflict, "already-claimed", "Somebody was faster")
 	LastOwner            = kind(http.StatusConflict, "last-owner", "The last owner has to stay")
 	LastAdmin            = kind(http.StatusConflict, "last-admin", "The last admin has to stay")
+	Immutable            = kind(http.StatusConflict, "immutable", "The tag stays as it is")
+	OverQuota            = kind(http.StatusConflict, "over-quota", "There is no room for it")
 	InProgress           = kind(http.StatusConflict, "in-progress", "The same request is being answered, or was cut off")
 	VersionMismatch      = kind(http.StatusPreconditionFailed, "version-mismatch", "It has changed since")
 	TooLarge             = kind(http.StatusRequestEntityTooLarge, "too-large", "The request is too large")

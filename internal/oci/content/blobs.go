@@ -101,7 +101,7 @@ var link = database.SQL(`
 	ON CONFLICT (repository_id, digest) DO UPDATE SET blob_id = excluded.blob_id,
 		keep_until = CASE WHEN repository_blobs.keep_until > excluded.keep_until
 			THEN repository_blobs.keep_until ELSE excluded.keep_until END,
-		deleted_at = NULL, purge_after = NULL
+		deleted_at = NULL, purge_after = NULL, deletion = NULL
 	RETURNING 1`)
 
 // Link adds to b what shows an existing blob in an existing repository until keepUntil at least, after quota.Lock. The
@@ -155,7 +155,7 @@ var (
 		ON CONFLICT (repository_id, digest) DO UPDATE SET blob_id = excluded.blob_id,
 			keep_until = CASE WHEN repository_blobs.keep_until > excluded.keep_until
 				THEN repository_blobs.keep_until ELSE excluded.keep_until END,
-			deleted_at = NULL, purge_after = NULL
+			deleted_at = NULL, purge_after = NULL, deletion = NULL
 		RETURNING 1`)
 	mountWithin = database.SQL(`
 		INSERT INTO repository_blobs (repository_id, digest, blob_id, created_at, keep_until)
@@ -167,7 +167,7 @@ var (
 		ON CONFLICT (repository_id, digest) DO UPDATE SET blob_id = excluded.blob_id,
 			keep_until = CASE WHEN repository_blobs.keep_until > excluded.keep_until
 				THEN repository_blobs.keep_until ELSE excluded.keep_until END,
-			deleted_at = NULL, purge_after = NULL
+			deleted_at = NULL, purge_after = NULL, deletion = NULL
 		RETURNING 1`)
 )
 
@@ -214,7 +214,7 @@ var (
 		  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
 		{update}`)
 	hideLink = database.SQL(`
-		UPDATE repository_blobs SET deleted_at = $4, purge_after = $5
+		UPDATE repository_blobs SET deleted_at = $4, purge_after = $5, deletion = NULL
 		WHERE digest = $3 AND deleted_at IS NULL
 		  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2)
 		  AND NOT EXISTS (SELECT 1 FROM manifest_blobs mb

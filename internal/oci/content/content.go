@@ -31,6 +31,15 @@ func IsRace(err error) bool {
 	return errors.Is(err, ErrRaced) || errors.Is(err, database.ErrForeignKey)
 }
 
+// InputError says what is wrong with a field that a caller has set.
+type InputError struct {
+	// Field is its name, Reason what is wrong with it.
+	Field, Reason string
+}
+
+// Error implements error.
+func (e *InputError) Error() string { return e.Field + " " + e.Reason }
+
 // Guard adds to a batch what must still hold when it commits.
 type Guard interface {
 	Require(b *database.Batch)
@@ -57,11 +66,16 @@ type Config struct {
 	ManifestCache int64
 	// Limits say how many tags a repository may have.
 	Limits limits.Server
+	// MaxRules is the most rules of a kind in a project; 0 means DefaultMaxRules.
+	MaxRules int
 	// Quota says how much projects may hold. Nil: any amount.
 	Quota *quota.Quota
 	// Logger takes what goes wrong in the background. Nil: nowhere.
 	Logger *slog.Logger
 }
+
+// DefaultMaxRules is the most rules of a kind that a project has, where nothing else is said.
+const DefaultMaxRules = 100
 
 // Store reads and changes content. It is safe for concurrent use.
 type Store struct {
@@ -75,6 +89,9 @@ func New(cfg Config) *Store {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.MaxRules == 0 {
+		cfg.MaxRules = DefaultMaxRules
+	}
 	return &Store{Config: cfg, manifests: newManifestCache(cfg.ManifestCache)}
 }
 
@@ -84,13 +101,25 @@ func (s *Store) keepUntil() int64 { return database.ToMicros(s.Clock().Add(s.Lin
 
 func (s *Store) purgeAfter() int64 { return database.ToMicros(s.Clock().Add(s.TrashLife)) }
 
+// lockProject keeps all others away who change something in the project: their guards share its row.
+var lockProject = database.SQL(`SELECT 1 FROM projects WHERE id = $1 {update}`)
+
+// BeginAlone is how a change begins that needs the project for itself. The lock comes even before the guard: of two
+// transactions that share the row, neither could go on to lock it.
+func BeginAlone(guard Guard, project uuid.UUID) *database.Batch {
+	b := &database.Batch{}
+	b.Exec(lockProject, project)
+	guard.Require(b)
+	return b
+}
+
 var ensureRepository = database.SQL(`
 	INSERT INTO repositories (id, project_id, path, created_at) VALUES ($1, $2, $3, $4)
 	ON CONFLICT (project_id, path) DO NOTHING`)
 
 // reviveRepository touches no row of a repository that is not deleted, so pushes do not wait for each other.
 var reviveRepository = database.SQL(`
-	UPDATE repositories SET deleted_at = NULL, purge_after = NULL
+	UPDATE repositories SET deleted_at = NULL, purge_after = NULL, deletion = NULL
 	WHERE project_id = $1 AND path = $2 AND deleted_at IS NOT NULL`)
 
 // EnsureRepository adds to b what makes a repository exist. One that was deleted comes back; its manifests and links,

@@ -88,7 +88,7 @@ func (l *ledger) move(r *rand.Rand) func() error {
 	m := manifest(fmt.Sprintf("manifest %d", n), []digest.Digest{digest.FromString(layer)}, "latest")
 	m.Content = []byte(strings.Repeat("m", n+1))
 	ctx := l.tb.Context()
-	switch r.IntN(12) {
+	switch r.IntN(16) {
 	case 0, 1, 2:
 		return func() error { return l.push(to, layer, size) }
 	case 3:
@@ -104,6 +104,18 @@ func (l *ledger) move(r *rand.Rand) func() error {
 		return func() error { return l.DeleteBlob(ctx, to, digest.FromString(layer), guard) }
 	case 10:
 		return func() error { return l.folder.Fold(ctx) }
+	case 11:
+		return func() error { return l.DeleteRepository(ctx, to, "test", guard) }
+	case 12:
+		return func() error {
+			_, err := l.RestoreRepository(ctx, to, "test", guard)
+			return err
+		}
+	case 13, 14:
+		return func() error {
+			_, err := l.RestoreManifest(ctx, to, m.Digest, "test", guard)
+			return err
+		}
 	default:
 		return func() error {
 			_, err := l.tenants.Recount(ctx, l.here.Project)
@@ -115,7 +127,7 @@ func (l *ledger) move(r *rand.Rand) func() error {
 // expected tells outcomes of a move that are no failure: there was nothing to do, or something was in the way.
 func expected(err error) bool {
 	for _, known := range []error{
-		content.ErrNotFound, content.ErrInUse, content.ErrBlobsMissing, projects.ErrClaimed,
+		content.ErrNotFound, content.ErrInUse, content.ErrBlobsMissing, content.ErrHidden, projects.ErrClaimed,
 	} {
 		if errors.Is(err, known) {
 			return true
@@ -148,6 +160,7 @@ func TestLedgerAgreesWithARecount(t *testing.T) {
 				}
 			}
 			l.agrees(fmt.Sprintf("seed %d, round %d", seed, i))
+			w.consistent(i)
 			w.exec(`UPDATE projects SET state = 'unclaimed', epoch = 1`)
 			seen[l.counted()] = true
 		}

@@ -128,6 +128,10 @@ type NewManifest struct {
 	Foreign []digest.Digest
 	// Children are an index's manifests. They need not exist.
 	Children []digest.Digest
+	// Platforms are those that an index names for its children, in its order; see the package manifest.
+	Platforms []Platform
+	// BlobSize is the bytes of Blobs, as the manifest says.
+	BlobSize int64
 	// Tags name the manifest afterwards, moving away from what they named before.
 	Tags []string
 	// Actor is who pushes.
@@ -139,11 +143,13 @@ const thisRepository = `(SELECT id FROM repositories WHERE project_id = $1 AND p
 var (
 	upsertManifest = database.SQL(`
 		INSERT INTO manifests (repository_id, digest, media_type, size, content, artifact_type, subject_digest,
-			annotations, pushed_by, created_at)
-		SELECT r.id, {text:$3}, {text:$4}, {bigint:$5}, {bytea:$6}, {text:$7}, {text:$8}, {text:$9}, {text:$10}, {bigint:$11}
+			annotations, pushed_by, created_at, pushed_at, total_size, platforms)
+		SELECT r.id, {text:$3}, {text:$4}, {bigint:$5}, {bytea:$6}, {text:$7}, {text:$8}, {text:$9}, {text:$10}, {bigint:$11},
+			{bigint:$11}, ` + totalSize + `, {text:$14}
 		FROM repositories r WHERE r.project_id = $1 AND r.path = $2
 		ON CONFLICT (repository_id, digest) DO UPDATE SET media_type = excluded.media_type,
-			pushed_by = excluded.pushed_by, deleted_at = NULL, purge_after = NULL
+			pushed_by = excluded.pushed_by, pushed_at = excluded.pushed_at, total_size = excluded.total_size,
+			platforms = excluded.platforms, deleted_at = NULL, purge_after = NULL, deletion = NULL
 		RETURNING 1`)
 	// The links are locked in the order of their digests, against deletion.
 	requireBlobs = database.SQL(`
@@ -163,9 +169,10 @@ var (
 			  AND digest IN (SELECT each.value FROM {each:$4}) ORDER BY digest {share}) AS l WHERE true
 		ON CONFLICT DO NOTHING`)
 	insertManifestChildren = database.SQL(`
-		INSERT INTO manifest_children (repository_id, parent_digest, child_digest)
-		SELECT ` + thisRepository + `, {text:$3}, each.value FROM {each:$4} WHERE true
-		ON CONFLICT DO NOTHING`)
+		INSERT INTO manifest_children (repository_id, parent_digest, child_digest, platform)
+		SELECT ` + thisRepository + `, {text:$3}, each.value, {text:$5} FROM {each:$4} WHERE true
+		ON CONFLICT (repository_id, parent_digest, child_digest) DO UPDATE SET platform = excluded.platform
+		WHERE manifest_children.platform <> excluded.platform`)
 	// A tag is locked before its history is written, also one that is new, and hidden until then: so the history is in
 	// the order in which the tag moves.
 	lockTag = database.SQL(`
@@ -180,7 +187,7 @@ var (
 		WHERE r.project_id = $1 AND r.path = $2 AND NOT EXISTS (SELECT 1 FROM tags t
 			WHERE t.repository_id = r.id AND t.name = $3 AND t.digest = $4 AND t.deleted_at IS NULL)`)
 	moveTag = database.SQL(`
-		UPDATE tags SET digest = $4, pushed_by = $5, updated_at = $6, deleted_at = NULL, purge_after = NULL
+		UPDATE tags SET digest = $4, pushed_by = $5, updated_at = $6, deleted_at = NULL, purge_after = NULL, deletion = NULL
 		WHERE name = $3 AND repository_id = ` + thisRepository)
 	missingBlobs = database.SQL(`
 		SELECT each.value FROM {each:$3} WHERE NOT EXISTS (SELECT 1 FROM repository_blobs l
@@ -188,7 +195,8 @@ var (
 )
 
 // PutManifest stores a manifest and points tags at it, in one transaction and one round trip (end-7). It returns
-// *MissingBlobsError where the repository does not show all of its blobs, *limits.ExceededError where it has too many tags, *quota.ExceededError where the project has no
+// *MissingBlobsError where the repository does not show all of its blobs, *ImmutableError where a tag names something else
+// and may not be moved, *limits.ExceededError where it has too many tags, *quota.ExceededError where the project has no
 // room for it, and ErrBlocked where it, a blob or a child of it is blocked; nothing is written then.
 func (s *Store) PutManifest(ctx context.Context, p Place, m NewManifest, guard Guard) error {
 	err := s.putManifest(ctx, p, m, guard)
@@ -207,6 +215,9 @@ func (s *Store) PutManifest(ctx context.Context, p Place, m NewManifest, guard G
 	if errors.Is(err, limits.ErrExceeded) {
 		return limits.Explain(ctx, s.DB, err) //nolint:wrapcheck // its own words
 	}
+	if errors.Is(err, ErrImmutable) {
+		return s.explainImmutable(ctx, p, tagsMoved(m.Tags, m.Digest))
+	}
 	if err != nil {
 		return fmt.Errorf("store manifest: %w", err)
 	}
@@ -222,7 +233,8 @@ func (s *Store) putManifest(ctx context.Context, p Place, m NewManifest, guard G
 	quota.Lock(b, p.Project, m.Digest)
 	delta := quota.AddManifest(b, p.Project, p.Path, m.Digest, int64(len(m.Content)), now)
 	b.Require(ErrRaced, upsertManifest, p.Project, p.Path, string(m.Digest), m.MediaType, int64(len(m.Content)), m.Content,
-		m.ArtifactType, nullable(string(m.Subject)), string(m.Annotations), m.Actor, now)
+		m.ArtifactType, nullable(string(m.Subject)), string(m.Annotations), m.Actor, now,
+		m.ownSize(), database.Strings(digestStrings(m.Children)), m.platforms())
 	s.Quota.RequireDelta(b, p.Project, delta)
 	if len(m.Blobs) > 0 {
 		blobs := database.Strings(digestStrings(m.Blobs))
@@ -232,15 +244,17 @@ func (s *Store) putManifest(ctx context.Context, p Place, m NewManifest, guard G
 	if len(m.Foreign) > 0 {
 		b.Exec(insertForeignBlobs, p.Project, p.Path, string(m.Digest), database.Strings(digestStrings(m.Foreign)))
 	}
-	if len(m.Children) > 0 {
-		b.Exec(insertManifestChildren, p.Project, p.Path, string(m.Digest), database.Strings(digestStrings(m.Children)))
+	insertChildren(b, p, m)
+	s.Limits.RequireTags(b, p.Project, p.Path, m.Tags)
+	tags := slices.Sorted(slices.Values(m.Tags)) // in one order for all, or two pushes could lock each other out
+	for _, tag := range tags {
+		b.Exec(lockTag, p.Project, p.Path, tag, string(m.Digest), m.Actor, now)
 	}
+	requireMovable(b, p, tags, m.Digest) // by now nobody else can make a tag name something
 	act := audit.Append(ctx, b, p.entry(audit.ManifestPush, string(m.Digest), pushDetail{
 		MediaType: m.MediaType, ArtifactType: m.ArtifactType, Subject: m.Subject, Tags: m.Tags,
 	}))
-	s.Limits.RequireTags(b, p.Project, p.Path, m.Tags)
-	for _, tag := range slices.Sorted(slices.Values(m.Tags)) { // in one order for all, or two pushes could lock each other out
-		b.Exec(lockTag, p.Project, p.Path, tag, string(m.Digest), m.Actor, now)
+	for _, tag := range tags {
 		b.Exec(insertTagHistory, p.Project, p.Path, tag, string(m.Digest), m.Actor, now, act)
 		b.Exec(moveTag, p.Project, p.Path, tag, string(m.Digest), m.Actor, now)
 	}
@@ -313,21 +327,23 @@ var (
 		SELECT 1 FROM tags WHERE digest = $3 AND deleted_at IS NULL AND repository_id = ` + thisRepository + `
 		ORDER BY name {update}`)
 	hideTagsOf = database.SQL(`
-		UPDATE tags SET deleted_at = $4, purge_after = $5
+		UPDATE tags SET deleted_at = $4, purge_after = $5, deletion = $6
 		WHERE digest = $3 AND deleted_at IS NULL AND repository_id = ` + thisRepository)
 	historyOfTags = database.SQL(`
 		INSERT INTO tag_history (repository_id, tag, digest, actor, at, audit_id, previous_digest)
 		SELECT t.repository_id, t.name, NULL, {text:$4}, {bigint:$5}, {uuid:$6}, t.digest FROM tags t
 		WHERE t.digest = $3 AND t.deleted_at IS NULL AND t.repository_id = ` + thisRepository)
 	hideManifest = database.SQL(`
-		UPDATE manifests SET deleted_at = $4, purge_after = $5
+		UPDATE manifests SET deleted_at = $4, purge_after = $5, deletion = $6
 		WHERE digest = $3 AND deleted_at IS NULL
 		  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
 		RETURNING 1`)
 	hideTag = database.SQL(`
-		UPDATE tags SET deleted_at = $4, purge_after = $5
+		UPDATE tags SET deleted_at = $4, purge_after = $5, deletion = $6
 		WHERE name = $3 AND deleted_at IS NULL
 		  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
+		  AND NOT EXISTS (SELECT 1 FROM repositories r JOIN tag_rules k ON ` + ruleOfRepository + `
+			WHERE r.id = tags.repository_id AND tags.name {matches} k.tag_expression)
 		RETURNING 1`)
 	historyOfTag = database.SQL(`
 		INSERT INTO tag_history (repository_id, tag, digest, actor, at, audit_id, previous_digest)
@@ -336,31 +352,38 @@ var (
 )
 
 // DeleteManifest hides a manifest with all its tags and its entry among the referrers of its subject (end-9). It
-// returns ErrNotFound where the repository does not show it.
+// returns ErrNotFound where the repository does not show it, and *ImmutableError where a tag of it may not go.
 func (s *Store) DeleteManifest(ctx context.Context, p Place, d digest.Digest, actor string, guard Guard) error {
 	b := &database.Batch{}
 	guard.Require(b)
-	now := s.now()
+	now, deletion := s.now(), uuid.Must(uuid.NewV7())
 	quota.Lock(b, p.Project, d)
 	quota.RemoveManifest(b, p.Project, p.Path, d, now)
-	b.Require(ErrNotFound, hideManifest, p.Project, p.Path, string(d), now, s.purgeAfter())
+	b.Require(ErrNotFound, hideManifest, p.Project, p.Path, string(d), now, s.purgeAfter(), deletion)
 	b.Exec(lockTagsOf, p.Project, p.Path, string(d))
+	b.Require(ErrImmutable, requireFreeManifest, p.Project, p.Path, string(d))
 	act := audit.Append(ctx, b, p.entry(audit.ManifestDelete, string(d), nil))
 	b.Exec(historyOfTags, p.Project, p.Path, string(d), actor, now, act)
-	b.Exec(hideTagsOf, p.Project, p.Path, string(d), now, s.purgeAfter())
-	return s.deleted(s.DB.Run(ctx, b))
+	b.Exec(hideTagsOf, p.Project, p.Path, string(d), now, s.purgeAfter(), deletion)
+	return s.deleted(ctx, p, s.DB.Run(ctx, b), tagsOf(d))
 }
 
-// DeleteTag hides a tag; the manifest stays. It returns ErrNotFound where the repository does not show it.
+// DeleteTag hides a tag; the manifest stays. It returns ErrNotFound where the repository does not show it, and
+// *ImmutableError where it may not go.
 func (s *Store) DeleteTag(ctx context.Context, p Place, tag, actor string, guard Guard) error {
 	b := &database.Batch{}
 	guard.Require(b)
-	b.Require(ErrNotFound, hideTag, p.Project, p.Path, tag, s.now(), s.purgeAfter())
+	requireMovable(b, p, []string{tag}, "")
+	b.Require(ErrNotFound, hideTag, p.Project, p.Path, tag, s.now(), s.purgeAfter(), uuid.Must(uuid.NewV7()))
 	b.Exec(historyOfTag, p.Project, p.Path, tag, actor, s.now(), audit.Append(ctx, b, p.entry(audit.TagDelete, tag, nil)))
-	return s.deleted(s.DB.Run(ctx, b))
+	return s.deleted(ctx, p, s.DB.Run(ctx, b), tagsMoved([]string{tag}, ""))
 }
 
-func (s *Store) deleted(err error) error {
+// deleted is the error of a deletion, which asked for tags to go.
+func (s *Store) deleted(ctx context.Context, p Place, err error, asked asked) error {
+	if errors.Is(err, ErrImmutable) {
+		return s.explainImmutable(ctx, p, asked)
+	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("delete: %w", err)
 	}

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -31,8 +32,27 @@ func readDescriptor(raw []byte) (Descriptor, error) {
 	if one.Digest, err = readDigest(known[1]); err != nil {
 		return Descriptor{}, err
 	}
+	one.Platform = readPlatform(known[6])
 	one.Size, err = readSize(known[2])
 	return one, err
+}
+
+// readPlatform reads a platform, which is shown to people and nothing else:
+// what cannot be read is none.
+func readPlatform(raw []byte) string {
+	var platform struct {
+		OS           string `json:"os"`
+		Architecture string `json:"architecture"`
+		Variant      string `json:"variant"`
+	}
+	if raw == nil || json.Unmarshal(raw, &platform) != nil || platform.OS == "" || platform.Architecture == "" {
+		return ""
+	}
+	name := platform.OS + "/" + platform.Architecture
+	if platform.Variant != "" {
+		name += "/" + platform.Variant
+	}
+	return name
 }
 
 func readDigest(raw []byte) (digest.Digest, error) {

@@ -41,6 +41,9 @@ type Descriptor struct {
 	MediaType string
 	Digest    digest.Digest
 	Size      int64
+	// Platform is what an index says that the content runs on, as
+	// os/architecture[/variant]; empty: nothing that could be read.
+	Platform string
 }
 
 // Parsed is what a manifest says.

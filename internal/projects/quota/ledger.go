@@ -21,6 +21,8 @@ const (
 	reasonBlob     = "blob"
 	reasonManifest = "manifest"
 	reasonEmptied  = "emptied"
+	reasonDeleted  = "deleted"
+	reasonRestored = "restored"
 )
 
 const appendDelta = `INSERT INTO usage_deltas (id, project_id, bytes, reason, at) `
@@ -57,6 +59,29 @@ var (
 		SELECT {uuid:$1}, {uuid:$2}, -m.size, {text:$5}, {bigint:$6} FROM repositories r
 		JOIN manifests m ON m.repository_id = r.id AND m.digest = $4 AND m.deleted_at IS NULL
 		WHERE r.project_id = $2 AND r.path = $3 AND m.size > 0`)
+	// Blobs that another repository of the project shows stay.
+	removeRepository = database.SQL(appendDelta + `
+		SELECT {uuid:$1}, {uuid:$2}, -held.bytes, {text:$4}, {bigint:$5} FROM (
+			SELECT (SELECT CAST(coalesce(sum(m.size), 0) AS bigint) FROM manifests m
+					WHERE m.repository_id = r.id AND m.deleted_at IS NULL)
+				+ (SELECT CAST(coalesce(sum(b.size), 0) AS bigint) FROM repository_blobs l JOIN blobs b ON b.id = l.blob_id
+					WHERE l.repository_id = r.id AND l.deleted_at IS NULL
+					  AND NOT EXISTS (SELECT 1 FROM repositories o
+						JOIN repository_blobs x ON x.repository_id = o.id AND x.digest = l.digest AND x.deleted_at IS NULL
+						WHERE o.project_id = r.project_id AND o.id <> r.id)) AS bytes
+			FROM repositories r WHERE r.project_id = $2 AND r.path = $3) AS held
+		WHERE held.bytes > 0`)
+	addDeletion = database.SQL(appendDelta + `
+		SELECT {uuid:$1}, {uuid:$2}, held.bytes, {text:$5}, {bigint:$6} FROM (
+			SELECT (SELECT CAST(coalesce(sum(m.size), 0) AS bigint) FROM manifests m
+					WHERE m.repository_id = r.id AND m.deletion = $4 AND m.deleted_at IS NOT NULL)
+				+ (SELECT CAST(coalesce(sum(b.size), 0) AS bigint) FROM repository_blobs l JOIN blobs b ON b.id = l.blob_id
+					WHERE l.repository_id = r.id AND l.deletion = $4 AND l.deleted_at IS NOT NULL
+					  AND NOT EXISTS (SELECT 1 FROM repositories o
+						JOIN repository_blobs x ON x.repository_id = o.id AND x.digest = l.digest AND x.deleted_at IS NULL
+						WHERE o.project_id = r.project_id)) AS bytes
+			FROM repositories r WHERE r.project_id = $2 AND r.path = $3) AS held
+		WHERE held.bytes > 0`)
 	removeAll = database.SQL(appendDelta + `
 		SELECT {uuid:$2}, {uuid:$1}, -held.bytes, {text:$3}, {bigint:$4}
 		FROM (SELECT ` + Held + ` AS bytes) AS held WHERE held.bytes > 0`)
@@ -93,6 +118,20 @@ func AddManifest(b *database.Batch, project uuid.UUID, path string, d digest.Dig
 // RemoveManifest is the reverse of [AddManifest]: before the manifest is hidden, after [Lock].
 func RemoveManifest(b *database.Batch, project uuid.UUID, path string, d digest.Digest, now int64) {
 	b.Exec(removeManifest, uuid.Must(uuid.NewV7()), project, path, string(d), reasonManifest, now)
+}
+
+// RemoveRepository adds to b that a repository shows nothing any more: before its content is hidden, and after the project
+// was locked for update, which keeps pushes away.
+func RemoveRepository(b *database.Batch, project uuid.UUID, path string, now int64) {
+	b.Exec(removeRepository, uuid.Must(uuid.NewV7()), project, path, reasonDeleted, now)
+}
+
+// AddDeletion adds to b the bytes of what is hidden in a repository under the mark of a deletion: before it is shown again,
+// and after the project was locked for update. It returns the delta's ID.
+func AddDeletion(b *database.Batch, project uuid.UUID, path string, deletion uuid.UUID, now int64) uuid.UUID {
+	id := uuid.Must(uuid.NewV7())
+	b.Exec(addDeletion, id, project, path, deletion, reasonRestored, now)
+	return id
 }
 
 // RemoveAll adds to b that the project holds nothing any more: before its content is hidden, and after the project was
