@@ -15,9 +15,6 @@ import (
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
-// stateFor is the state of a project in which an operation can be done; the others take a private one.
-var stateFor = map[string]string{"claimProject": "unclaimed", "restoreProject": "deleted", "resumeProject": "suspended"}
-
 // TestEveryChangeLeavesOneEntry does every operation of the contract that changes something. Each that succeeds leaves exactly
 // one entry, which says who did it, with what and in which request, and no secret; each that is refused leaves none.
 func TestEveryChangeLeavesOneEntry(t *testing.T) {
@@ -59,13 +56,9 @@ const typed = "what the typist types"
 func (w *world) act(op apitest.Operation) []string {
 	w.t.Helper()
 	t, typist := w.t, w.people["typist"]
-	state := stateFor[op.ID]
-	if state == "" {
-		state = "private"
-	}
 	o := w.ownedBy(typist)
 	if op.Has("project") {
-		o = w.project(state)
+		o = w.project(stateFor(op))
 	}
 	secret, session := w.env.Session(t, typist.ID)
 	body := w.body(op)
