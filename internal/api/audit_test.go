@@ -58,7 +58,11 @@ func (w *world) act(op apitest.Operation) []string {
 	t, typist := w.t, w.people["typist"]
 	o := w.ownedBy(typist)
 	if op.Has("project") {
-		o = w.project(stateFor(op))
+		state := stateFor(op)
+		if op.ID == "resumeProject" {
+			state = "suspended"
+		}
+		o = w.project(state)
 	}
 	secret, session := w.env.Session(t, typist.ID)
 	body := w.body(op)
