@@ -34,6 +34,16 @@ func New(server, secret string, opts ...ClientOption) (*ClientWithResponses, err
 	return NewClientWithResponses(strings.TrimRight(server, "/")+basePath, append([]ClientOption{WithHTTPClient(transport)}, opts...)...)
 }
 
+// WithoutTimeout lets requests take as long as they do, as exports need it. Their context still ends them.
+func WithoutTimeout() ClientOption {
+	return func(c *Client) error {
+		if own, ok := c.Client.(*checked); ok {
+			own.doer = &http.Client{}
+		}
+		return nil
+	}
+}
+
 // Error is an answer that says that a call failed.
 type Error struct {
 	// Problem is what the server said. Without any, its Status is that of the answer, and its Title names that.

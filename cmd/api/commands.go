@@ -33,6 +33,9 @@ type commandLine struct {
 	Runner struct {
 		Create runnerCreateCommand `cmd:"" help:"Create a pull-only token of a machine and print it."`
 	} `cmd:"" help:"Manage runners of a running server."`
+	Audit struct {
+		Export auditExportCommand `cmd:"" help:"Write the audit log as lines of JSON, the oldest entry first; for admins."`
+	} `cmd:"" help:"Read the audit log of a running server."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

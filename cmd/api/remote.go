@@ -21,14 +21,14 @@ type remoteFlags struct {
 	Output string        `enum:"text,json" default:"text" help:"Form of the output: text or json."`
 }
 
-func (f remoteFlags) client(p *process) (*client.ClientWithResponses, error) {
+func (f remoteFlags) client(p *process, options ...client.ClientOption) (*client.ClientWithResponses, error) {
 	if err := p.loader.Check(); err != nil {
 		return nil, err
 	}
 	if f.Token == "" {
 		return nil, usageError{errors.New("BERTH_TOKEN: a token is needed; see berth token create")}
 	}
-	c, err := client.New(f.Server, f.Token.Reveal())
+	c, err := client.New(f.Server, f.Token.Reveal(), options...)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("BERTH_SERVER: %w", err)}
 	}

@@ -19,7 +19,7 @@ func TestListsGoByIndexes(t *testing.T) {
 	statements := map[string]database.Stmt{
 		"members": listMembers, "grants": listGrants, "first repositories": firstRepositories, "next repositories": nextRepositories,
 		"repository": repositoryByPath, "tags": listTags, "manifests": listManifests, "usage": usage, "pushed before": pushedBefore,
-		"expire": expire, "end reservations": endReservations, "old slug": takeOldSlug,
+		"expire": expire, "expiring": expiring, "end reservations": endReservations, "old slug": takeOldSlug,
 	}
 	for shape, stmt := range listStatements {
 		statements["list "+strings.Trim(strings.Join(shape.names(), " "), " ")] = stmt

@@ -71,6 +71,7 @@ var operations = sync.OnceValues(func() ([]Operation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the contract: %w", err)
 	}
+	openapi3filter.RegisterBodyDecoder("application/x-ndjson", openapi3filter.FileBodyDecoder)
 	for _, schema := range doc.Components.Schemas {
 		seal(schema.Value)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/database/dbtest"
@@ -98,6 +99,8 @@ type Options struct {
 	CacheTTL time.Duration
 	// Limits says how often callers may ask; nil means as often as they like.
 	Limits *ratelimit.Limiter
+	// Audit takes what is refused; nil means nothing does.
+	Audit *audit.Recorder
 }
 
 func (o Options) withDefaults() Options {
@@ -177,6 +180,7 @@ func (e *Env) build(tb testing.TB, opts Options, url string) *Replica {
 	handler := oci.New(oci.Config{
 		Access: access.New(access.Config{
 			Auth: users, Projects: tenants, Policy: policy, Realm: url + "/auth/token", Service: "berth-test", Limits: opts.Limits,
+			Audit: opts.Audit,
 		}),
 		Content: content.New(content.Config{
 			DB: e.DB, Clock: opts.Clock, LinkLife: uploads.LinkLife, TrashLife: 7 * 24 * time.Hour, ManifestCache: 16 << 20,
@@ -184,7 +188,7 @@ func (e *Env) build(tb testing.TB, opts Options, url string) *Replica {
 		}),
 		Uploads: up, Store: store, MaxManifestSize: 4 << 20,
 		TagsPage: opts.TagsPage, ReferrersPage: opts.ReferrersPage, Redirect: opts.Redirect, PublicURL: url,
-		Memory: opts.Memory, CallerMemory: opts.CallerMemory,
+		Memory: opts.Memory, CallerMemory: opts.CallerMemory, Audit: opts.Audit,
 	})
 	return &Replica{URL: url, Uploads: up, Auth: users, Projects: tenants, Handler: handler}
 }
