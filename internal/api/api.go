@@ -20,7 +20,10 @@ import (
 	"github.com/berthregistry/berth/internal/api/problem"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/projects/quota"
+	"github.com/berthregistry/berth/internal/projects/takedown"
 	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
 )
@@ -34,7 +37,7 @@ const (
 	ClaimAdmin = "admin"
 )
 
-// Config is what an API works with. All fields are required but Limits, Logger and Clock.
+// Config is what an API works with. All fields are required but Counts, Quota, Limits, Logger and Clock.
 type Config struct {
 	Auth     *auth.Service
 	Projects *projects.Service
@@ -42,6 +45,10 @@ type Config struct {
 	Database *database.DB
 	// ClaimMode says who claims projects: any user for themselves (ClaimOpen), or only admins (ClaimAdmin).
 	ClaimMode string
+	// Counts are how many things there may be, unless an admin gives a subject others.
+	Counts limits.Server
+	// Quota says how much projects may hold. Nil: any amount.
+	Quota *quota.Quota
 	// Limits says how often callers may ask. Nil: as often as they like.
 	Limits *ratelimit.Limiter
 	// Logger takes what nobody is told. Nil: slog.Default.
@@ -57,6 +64,9 @@ type API struct {
 	policy     *rbac.Enforcer
 	claimMode  string
 	limits     *ratelimit.Limiter
+	overrides  *limits.Store
+	quota      *quota.Quota
+	blocklist  *takedown.List
 	logger     *slog.Logger
 	now        func() time.Time
 	operations operations
@@ -79,7 +89,9 @@ func New(cfg Config) (*API, error) {
 	}
 	return &API{
 		auth: cfg.Auth, projects: cfg.Projects, policy: cfg.Policy, claimMode: cfg.ClaimMode, logger: cfg.Logger, now: cfg.Clock,
-		limits: cfg.Limits, operations: operations, answers: &answers{db: cfg.Database, now: cfg.Clock},
+		overrides: &limits.Store{DB: cfg.Database, Server: cfg.Counts, Clock: cfg.Clock}, quota: cfg.Quota,
+		blocklist: &takedown.List{DB: cfg.Database, Clock: cfg.Clock},
+		limits:    cfg.Limits, operations: operations, answers: &answers{db: cfg.Database, now: cfg.Clock},
 	}, nil
 }
 

@@ -3,12 +3,15 @@ package api
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 
 	"github.com/berthregistry/berth/internal/api/problem"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/projects/takedown"
 	"github.com/berthregistry/berth/internal/ratelimit"
 )
 
@@ -40,6 +43,8 @@ var known = []struct {
 	{auth.ErrInvite, invalidFields(problem.Field{Pointer: "/invite", Detail: "is not a valid invitation for this address"})},
 	{auth.ErrExists, problem.AlreadyExists.With("There is one already.")},
 	{auth.ErrNotFound, noSuchThing},
+	{limits.ErrNoSubject, noSuchThing},
+	{takedown.ErrNotFound, noSuchThing},
 	{database.ErrUnavailable, problem.Unavailable.With("The database does not answer; try again.")},
 	{context.DeadlineExceeded, problem.Unavailable.With("It took too long; try again.")},
 	{context.Canceled, problem.Unavailable.With("The request was cut off.")},
@@ -59,12 +64,26 @@ func problemOf(err error) *problem.Error {
 	if limited, ok := errors.AsType[*ratelimit.Error](err); ok {
 		return tooMany(limited)
 	}
+	if over, ok := errors.AsType[*limits.ExceededError](err); ok {
+		return overLimit(over).WithCause(err)
+	}
+	if errors.Is(err, limits.ErrUnknown) {
+		return invalidFields(problem.Field{Pointer: "/", Detail: err.Error()}).WithCause(err)
+	}
 	for _, k := range known {
 		if errors.Is(err, k.err) {
 			return k.answer.WithCause(err)
 		}
 	}
 	return problem.Internal.With("The log has the request ID.").WithCause(err)
+}
+
+// overLimit answers for one thing too many.
+func overLimit(over *limits.ExceededError) *problem.Error {
+	if over.Wait > 0 {
+		return problem.TooManyRequests.With("%s.", over).WithHeader("Retry-After", strconv.FormatInt(over.RetryAfter(), 10))
+	}
+	return problem.OverLimit.With("%s.", over)
 }
 
 // fieldPath turns the domain's way to name a field (grants.tags[2]) into a JSON pointer.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/oci/budget"
 	"github.com/berthregistry/berth/internal/oci/content"
@@ -47,6 +48,8 @@ type Config struct {
 	ReferrersPage int
 	// Redirect answers blob GETs with a presigned URL where one object holds the blob and the store can presign.
 	Redirect bool
+	// Activity takes what callers without an account do; nil if nobody wants to know.
+	Activity *limits.Activity
 	// PublicURL is where clients reach the server, without a slash at the end. It is told to those who push to a
 	// project that nobody has claimed; if empty, they are told nothing.
 	PublicURL string
@@ -93,6 +96,7 @@ type call struct {
 	repo     access.Repo
 	id       access.Identity
 	decision access.Decision
+	received *counted // the body of what changes something
 }
 
 func (c *call) ctx() context.Context { return c.r.Context() }
@@ -166,9 +170,12 @@ func (h *Handler) serve(c *call) {
 	header := c.w.Header()
 	header.Set("Docker-Distribution-Api-Version", "registry/2.0")
 	header.Set("X-Content-Type-Options", "nosniff")
-	if err := h.route(c); err != nil {
+	h.watch(c)
+	err := h.route(c)
+	if err != nil {
 		h.fail(c, err)
 	}
+	h.note(c, err)
 }
 
 // route parses the path, finds the endpoint and runs it for those who may.

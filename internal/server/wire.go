@@ -10,6 +10,7 @@ import (
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/config"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/projects/quota"
@@ -92,26 +93,31 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 	}
 	users, err := auth.NewService(b.db, auth.Options{
 		Clock: opts.Clock, Issuer: e.PublicURL, Service: e.Service, TokenTTL: cfg.Tokens.TTL,
-		SessionTTL: cfg.Accounts.SessionTTL, SignUp: auth.SignUpMode(cfg.Accounts.SignUp),
+		Limits: counts(cfg.Counts), Retention: cfg.Counts.Retention, SessionTTL: cfg.Accounts.SessionTTL, SignUp: auth.SignUpMode(cfg.Accounts.SignUp),
 	})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says that it is about auth
 	}
 	tenants := projects.NewService(b.db, projects.Options{
 		Clock: opts.Clock, UnclaimedPush: cfg.Unclaimed.Push, UnclaimedSlugs: cfg.Unclaimed.Slugs, UnclaimedTTL: cfg.Unclaimed.TTL,
-		TrashTTL: cfg.Registry.TrashTTL,
+		TrashTTL: cfg.Registry.TrashTTL, Limits: counts(cfg.Counts),
 	})
-	limits, err := newLimiter(cfg.RateLimit, opts.Clock)
+	rates, err := newLimiter(cfg.RateLimit, opts.Clock)
 	if err != nil {
 		return nil, err
 	}
 	guard := access.New(access.Config{
-		Auth: users, Projects: tenants, Policy: policy, Realm: e.Realm, Service: e.Service, Limits: limits,
+		Auth: users, Projects: tenants, Policy: policy, Realm: e.Realm, Service: e.Service, Limits: rates,
 	})
-	registry := newRegistry(b, cfg, e, opts, users, guard)
+	room := quota.New(quota.Config{
+		DB: b.db, Clock: opts.Clock, Project: int64(cfg.Quotas.Project), Account: int64(cfg.Quotas.Account),
+		Unclaimed: int64(cfg.Unclaimed.Quota),
+	})
+	activity := limits.NewActivity(b.db, opts.Clock, opts.Logger)
+	registry := newRegistry(b, cfg, e, opts, users, guard, room, activity)
 	product, err := api.New(api.Config{
 		Auth: users, Projects: tenants, Policy: policy, Database: b.db, ClaimMode: cfg.Unclaimed.ClaimMode,
-		Limits: limits, Logger: opts.Logger, Clock: opts.Clock,
+		Counts: counts(cfg.Counts), Quota: room, Limits: rates, Logger: opts.Logger, Clock: opts.Clock,
 	})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says that it is about the API
@@ -120,7 +126,8 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		auth: users, planes: []front.Plane{guard, registry, product},
 		workers: []front.Worker{
 			registry.Uploads, registry.Content, users.LastUses(), tenants.Janitor(opts.Logger), product,
-			quota.NewFolder(b.db, opts.Clock, opts.Logger),
+			quota.NewFolder(b.db, opts.Clock, opts.Logger), users.Janitor(opts.Logger), activity,
+			&overrides{store: &limits.Store{DB: b.db, Clock: opts.Clock}, limiter: rates, logger: opts.Logger},
 		},
 	}, nil
 }

@@ -143,6 +143,43 @@ func (e Visibility) Valid() bool {
 // Action What a token may do.
 type Action string
 
+// AnonymousPushers What was done without an account.
+//
+// Example: {"networks":[{"bytes":1048576,"network":"192.0.2.7","projects_created":1,"pushes":2,"refused":0}],"projects":[{"bytes":1048576,"project":"019a2f6e-7c1b-7d3e-9a41-2b5c8f0e6d11","pushes":2,"refused":0,"slug":"demo"}]}
+type AnonymousPushers struct {
+	Networks []NetworkActivity `json:"networks"`
+	Projects []ProjectActivity `json:"projects"`
+}
+
+// BlockRequest What to block, and why.
+//
+// Example: {"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","reason":"malware"}
+type BlockRequest struct {
+	Digest string `json:"digest"`
+	Reason string `json:"reason"`
+}
+
+// Blocked A blocked digest.
+//
+// Example: {"created_at":"2026-11-20T10:00:00Z","created_by":"user:019a2f6e-7c1b-7d3e-9a41-2b5c8f0e6d11","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","projects":2,"reason":"malware","repositories":5}
+type Blocked struct {
+	CreatedAt time.Time `json:"created_at"`
+	CreatedBy string    `json:"created_by"`
+	Digest    string    `json:"digest"`
+
+	// Projects How many have the content.
+	Projects int64  `json:"projects"`
+	Reason   string `json:"reason"`
+
+	// Repositories How many have the content.
+	Repositories int64 `json:"repositories"`
+}
+
+// BlockedList A page of blocked digests; the header Link names the next one.
+type BlockedList struct {
+	Items []Blocked `json:"items"`
+}
+
 // ClaimRequest How to claim.
 //
 // Example: {"discard_content":false}
@@ -163,6 +200,23 @@ type Claimed struct {
 	// Example: {"claimed_at":"2026-11-20T10:00:00Z","created_at":"2026-11-20T09:30:00Z","description":"","id":"019a2f70-1b9c-7a02-8c7e-5d1f3a9b4c22","role":"owner","slug":"demo","state":"active","updated_at":"2026-11-20T10:00:00Z","visibility":"private"}
 	Project Project            `json:"project"`
 	Pushed  []PushedRepository `json:"pushed"`
+}
+
+// CountUse How many things there are and may be.
+//
+// Example: {"allowed":100,"name":"robots","used":1}
+type CountUse struct {
+	// Allowed 0: any number.
+	Allowed int64 `json:"allowed"`
+
+	// Name One of `projects`, `project_creations` (within a day), `uploads` (open ones of one principal), `tags` (of one repository), `tokens`, `sessions`, `robots`, `members`, `runner_grants`.
+	Name string `json:"name"`
+
+	// Own It is not the server's.
+	Own *bool `json:"own,omitempty"`
+
+	// Used Left out where each repository or principal counts by itself.
+	Used *int64 `json:"used,omitempty"`
 }
 
 // CreatedInvite An invitation that was just created.
@@ -265,6 +319,48 @@ type InviteList struct {
 	Items []Invite `json:"items"`
 }
 
+// Limits The limits of a user, a project or a runner.
+//
+// Example: {"counts":[{"allowed":100,"name":"projects","used":3}],"id":"019a2f6e-7c1b-7d3e-9a41-2b5c8f0e6d11","kind":"user","rates":[{"burst":4000,"class":"read","left":4000,"per_minute":12000}]}
+type Limits struct {
+	Counts []CountUse         `json:"counts"`
+	ID     openapi_types.UUID `json:"id"`
+	Kind   string             `json:"kind"`
+
+	// QuotaBytes The quota of its own, of a project or of all projects of a user's account together; 0: any amount. Left out: as the server says.
+	QuotaBytes *int64    `json:"quota_bytes,omitempty"`
+	Rates      []RateUse `json:"rates"`
+}
+
+// LimitsUpdate Limits of its own. 0 is no limit.
+//
+// Example: {"counts":{"uploads":5000},"rates":{"read":{"burst":10000,"per_minute":60000}}}
+type LimitsUpdate struct {
+	Counts     *map[string]int64 `json:"counts,omitempty"`
+	QuotaBytes *int64            `json:"quota_bytes,omitempty"`
+	Rates      *struct {
+		// API How often something may be asked for.
+		//
+		// Example: {"burst":10000,"per_minute":60000}
+		API *Rate `json:"api,omitempty"`
+
+		// Read How often something may be asked for.
+		//
+		// Example: {"burst":10000,"per_minute":60000}
+		Read *Rate `json:"read,omitempty"`
+
+		// Token How often something may be asked for.
+		//
+		// Example: {"burst":10000,"per_minute":60000}
+		Token *Rate `json:"token,omitempty"`
+
+		// Write How often something may be asked for.
+		//
+		// Example: {"burst":10000,"per_minute":60000}
+		Write *Rate `json:"write,omitempty"`
+	} `json:"rates,omitempty"`
+}
+
 // LoginRequest Either e-mail address and password, or a token.
 //
 // Example: {"email":"ada@example.org","password":"correct horse battery"}
@@ -357,6 +453,22 @@ type MemberUpdate struct {
 	Role Role `json:"role"`
 }
 
+// NetworkActivity What was done from a network.
+type NetworkActivity struct {
+	// Bytes Sent as blobs and manifests.
+	Bytes int64 `json:"bytes"`
+
+	// Network An IPv4 address, or the /64 of an IPv6 address. Left out: many, each of which did little.
+	Network         *string `json:"network,omitempty"`
+	ProjectsCreated int64   `json:"projects_created"`
+
+	// Pushes Manifests.
+	Pushes int64 `json:"pushes"`
+
+	// Refused Requests over a limit or quota.
+	Refused int64 `json:"refused"`
+}
+
 // OpenedSession A session that was just opened.
 type OpenedSession struct {
 	// Secret The session's secret, shown only here: send it as `Authorization: Bearer`.
@@ -393,7 +505,7 @@ type Problem struct {
 	Status    int     `json:"status"`
 	Title     string  `json:"title"`
 
-	// Type A stable URI that says what is wrong: `urn:berth:problem:` and one of `bad-request` (400), `unauthenticated` (401), `forbidden` (403), `not-found` (404), `method-not-allowed` (405), `conflict` (409), `slug-taken` (409), `slug-reserved` (409), `already-exists` (409), `already-claimed` (409), `last-owner` (409), `last-admin` (409), `in-progress` (409), `version-mismatch` (412), `too-large` (413), `unsupported-media-type` (415), `invalid` (422), `idempotency-key-reused` (422), `too-many-requests` (429), `internal` (500), `unavailable` (503).
+	// Type A stable URI that says what is wrong: `urn:berth:problem:` and one of `bad-request` (400), `unauthenticated` (401), `forbidden` (403), `not-found` (404), `method-not-allowed` (405), `conflict` (409), `slug-taken` (409), `slug-reserved` (409), `already-exists` (409), `already-claimed` (409), `last-owner` (409), `last-admin` (409), `in-progress` (409), `version-mismatch` (412), `too-large` (413), `unsupported-media-type` (415), `invalid` (422), `idempotency-key-reused` (422), `over-limit` (403), `too-many-requests` (429), `internal` (500), `unavailable` (503).
 	Type string `json:"type"`
 }
 
@@ -427,6 +539,22 @@ type Project struct {
 
 	// Visibility Who may pull without a role.
 	Visibility Visibility `json:"visibility"`
+}
+
+// ProjectActivity What was done in a project.
+type ProjectActivity struct {
+	// Bytes Sent as blobs and manifests.
+	Bytes int64 `json:"bytes"`
+
+	// Project Left out: none that exists, or many.
+	Project *openapi_types.UUID `json:"project,omitempty"`
+
+	// Pushes Manifests.
+	Pushes int64 `json:"pushes"`
+
+	// Refused Requests over a limit or quota.
+	Refused int64   `json:"refused"`
+	Slug    *string `json:"slug,omitempty"`
 }
 
 // ProjectCreate A new project, owned by the caller.
@@ -481,6 +609,52 @@ type PushedRepository struct {
 
 	// Tags Number of tags.
 	Tags int64 `json:"tags"`
+}
+
+// QuotaUse Bytes that are held and may be held.
+//
+// Example: {"allowed":1073741824,"pending":0,"used":31457280}
+type QuotaUse struct {
+	// Allowed The quota; 0: none.
+	Allowed int64 `json:"allowed"`
+
+	// Own It is not the server's.
+	Own *bool `json:"own,omitempty"`
+
+	// Pending What uploads hold that have not ended.
+	Pending int64 `json:"pending"`
+
+	// Used What is stored.
+	Used int64 `json:"used"`
+}
+
+// Rate How often something may be asked for.
+//
+// Example: {"burst":10000,"per_minute":60000}
+type Rate struct {
+	Burst int64 `json:"burst"`
+
+	// PerMinute 0: as often as one likes.
+	PerMinute int64 `json:"per_minute"`
+}
+
+// RateUse How often something may be asked for.
+//
+// Example: {"burst":4000,"class":"read","left":3990,"per_minute":12000}
+type RateUse struct {
+	Burst int64 `json:"burst"`
+
+	// Class `token`, `read`, `write` or `api`.
+	Class string `json:"class"`
+
+	// Left How many can be made at once on the server that answers; left out without a limit.
+	Left *int64 `json:"left,omitempty"`
+
+	// Own It is not the server's.
+	Own *bool `json:"own,omitempty"`
+
+	// PerMinute 0: as often as one likes.
+	PerMinute int64 `json:"per_minute"`
 }
 
 // Repository A repository.
@@ -759,13 +933,19 @@ type TokenList struct {
 
 // Usage What a project holds.
 //
-// Example: {"bytes":31457280,"manifests":1,"repositories":1,"tags":1}
+// Example: {"bytes":31457280,"counts":[{"allowed":100,"name":"robots","used":1}],"manifests":1,"quota":{"allowed":1073741824,"pending":0,"used":31457280},"repositories":1,"tags":1}
 type Usage struct {
 	// Bytes Size of all that is visible, in bytes; a blob counts once.
-	Bytes int64 `json:"bytes"`
+	Bytes  int64       `json:"bytes"`
+	Counts *[]CountUse `json:"counts,omitempty"`
 
 	// Manifests Number.
 	Manifests int64 `json:"manifests"`
+
+	// Quota Bytes that are held and may be held.
+	//
+	// Example: {"allowed":1073741824,"pending":0,"used":31457280}
+	Quota *QuotaUse `json:"quota,omitempty"`
 
 	// Repositories Number.
 	Repositories int64 `json:"repositories"`
@@ -823,6 +1003,9 @@ type Visibility string
 // Cursor defines model for Cursor.
 type Cursor = string
 
+// DigestParam defines model for DigestParam.
+type DigestParam = string
+
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
 
@@ -834,6 +1017,9 @@ type InviteParam = openapi_types.UUID
 
 // Limit defines model for Limit.
 type Limit = int
+
+// LimitKindParam defines model for LimitKindParam.
+type LimitKindParam = string
 
 // PathParam defines model for PathParam.
 type PathParam = string
@@ -849,6 +1035,9 @@ type RunnerParam = openapi_types.UUID
 
 // SessionParam defines model for SessionParam.
 type SessionParam = openapi_types.UUID
+
+// SubjectParam defines model for SubjectParam.
+type SubjectParam = openapi_types.UUID
 
 // TokenParam defines model for TokenParam.
 type TokenParam = openapi_types.UUID
@@ -886,6 +1075,21 @@ type Unauthenticated = Problem
 // Example: {"detail":"The request has 1 error.","errors":[{"detail":"is reserved","pointer":"/slug"}],"request_id":"01a1fa3a-2828-77d9-8bdf-bef6a32412fe","status":422,"title":"Invalid request","type":"urn:berth:problem:invalid"}
 type VersionMismatch = Problem
 
+// ListBlockedParams defines parameters for ListBlocked.
+type ListBlockedParams struct {
+	// Limit Most items in the answer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where to go on; from the `Link` of the page before. Opaque.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// BlockDigestParams defines parameters for BlockDigest.
+type BlockDigestParams struct {
+	// IdempotencyKey Makes a repeated request safe: within 24 hours, the same request with the same credential and key gives the same answer and does nothing again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ListInvitesParams defines parameters for ListInvites.
 type ListInvitesParams struct {
 	// Limit Most items in the answer.
@@ -914,6 +1118,15 @@ type ListAllProjectsParams struct {
 
 	// Prefix Only those whose slug begins so.
 	Prefix *string `form:"prefix,omitempty" json:"prefix,omitempty"`
+}
+
+// ReportAnonymousPushersParams defines parameters for ReportAnonymousPushers.
+type ReportAnonymousPushersParams struct {
+	// Since From the hour of this instant on, at most 48 hours ago. Without it, the last 24 hours.
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Limit Most items in the answer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // ListServerRunnersParams defines parameters for ListServerRunners.
@@ -1096,8 +1309,14 @@ type CreateTokenParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// BlockDigestJSONRequestBody defines body for BlockDigest for application/json ContentType.
+type BlockDigestJSONRequestBody = BlockRequest
+
 // CreateInviteJSONRequestBody defines body for CreateInvite for application/json ContentType.
 type CreateInviteJSONRequestBody = InviteCreate
+
+// SetLimitsJSONRequestBody defines body for SetLimits for application/json ContentType.
+type SetLimitsJSONRequestBody = LimitsUpdate
 
 // SuspendProjectJSONRequestBody defines body for SuspendProject for application/json ContentType.
 type SuspendProjectJSONRequestBody = SuspendRequest
@@ -1155,6 +1374,15 @@ type CreateTokenJSONRequestBody = TokenCreate
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListBlocked List blocked digests
+	// (GET /admin/blocklist)
+	ListBlocked(c *gin.Context, params ListBlockedParams)
+	// BlockDigest Block a digest
+	// (POST /admin/blocklist)
+	BlockDigest(c *gin.Context, params BlockDigestParams)
+	// UnblockDigest Unblock a digest
+	// (DELETE /admin/blocklist/{digest})
+	UnblockDigest(c *gin.Context, digest DigestParam)
 	// ListInvites List invitations
 	// (GET /admin/invites)
 	ListInvites(c *gin.Context, params ListInvitesParams)
@@ -1164,6 +1392,12 @@ type ServerInterface interface {
 	// RevokeInvite Revoke an invitation
 	// (DELETE /admin/invites/{invite})
 	RevokeInvite(c *gin.Context, invite InviteParam)
+	// GetLimits Get the limits of a user, a project or a runner, and how much of them is used
+	// (GET /admin/limits/{kind}/{subject})
+	GetLimits(c *gin.Context, kind LimitKindParam, subject SubjectParam)
+	// SetLimits Give a user, a project or a runner limits of its own
+	// (PUT /admin/limits/{kind}/{subject})
+	SetLimits(c *gin.Context, kind LimitKindParam, subject SubjectParam)
 	// ListAllProjects List all projects
 	// (GET /admin/projects)
 	ListAllProjects(c *gin.Context, params ListAllProjectsParams)
@@ -1173,6 +1407,9 @@ type ServerInterface interface {
 	// SuspendProject Suspend a project
 	// (POST /admin/projects/{project}/suspend)
 	SuspendProject(c *gin.Context, project ProjectParam)
+	// ReportAnonymousPushers Who pushed most without an account
+	// (GET /admin/reports/anonymous-pushers)
+	ReportAnonymousPushers(c *gin.Context, params ReportAnonymousPushersParams)
 	// ListServerRunners List runners of the server
 	// (GET /admin/runners)
 	ListServerRunners(c *gin.Context, params ListServerRunnersParams)
@@ -1316,6 +1553,106 @@ type ServerInterfaceWrapper struct {
 
 type MiddlewareFunc func(c *gin.Context)
 
+// ListBlocked operation middleware
+func (siw *ServerInterfaceWrapper) ListBlocked(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListBlockedParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListBlocked(c, params)
+}
+
+// BlockDigest operation middleware
+func (siw *ServerInterfaceWrapper) BlockDigest(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params BlockDigestParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.BlockDigest(c, params)
+}
+
+// UnblockDigest operation middleware
+func (siw *ServerInterfaceWrapper) UnblockDigest(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "digest" -------------
+	var digest DigestParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "digest", c.Param("digest"), &digest, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter digest: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UnblockDigest(c, digest)
+}
+
 // ListInvites operation middleware
 func (siw *ServerInterfaceWrapper) ListInvites(c *gin.Context) {
 
@@ -1414,6 +1751,74 @@ func (siw *ServerInterfaceWrapper) RevokeInvite(c *gin.Context) {
 	}
 
 	siw.Handler.RevokeInvite(c, invite)
+}
+
+// GetLimits operation middleware
+func (siw *ServerInterfaceWrapper) GetLimits(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "kind" -------------
+	var kind LimitKindParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "kind", c.Param("kind"), &kind, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter kind: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "subject" -------------
+	var subject SubjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "subject", c.Param("subject"), &subject, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter subject: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetLimits(c, kind, subject)
+}
+
+// SetLimits operation middleware
+func (siw *ServerInterfaceWrapper) SetLimits(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "kind" -------------
+	var kind LimitKindParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "kind", c.Param("kind"), &kind, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter kind: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "subject" -------------
+	var subject SubjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "subject", c.Param("subject"), &subject, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter subject: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.SetLimits(c, kind, subject)
 }
 
 // ListAllProjects operation middleware
@@ -1515,6 +1920,41 @@ func (siw *ServerInterfaceWrapper) SuspendProject(c *gin.Context) {
 	}
 
 	siw.Handler.SuspendProject(c, project)
+}
+
+// ReportAnonymousPushers operation middleware
+func (siw *ServerInterfaceWrapper) ReportAnonymousPushers(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReportAnonymousPushersParams
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", c.Request.URL.Query(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter since: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ReportAnonymousPushers(c, params)
 }
 
 // ListServerRunners operation middleware
@@ -3155,6 +3595,12 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/admin/projects", wrapper.ListAllProjects)
 	router.POST(options.BaseURL+"/admin/projects/:project/suspend", wrapper.SuspendProject)
 	router.POST(options.BaseURL+"/admin/projects/:project/resume", wrapper.ResumeProject)
+	router.GET(options.BaseURL+"/admin/limits/:kind/:subject", wrapper.GetLimits)
+	router.PUT(options.BaseURL+"/admin/limits/:kind/:subject", wrapper.SetLimits)
+	router.GET(options.BaseURL+"/admin/blocklist", wrapper.ListBlocked)
+	router.POST(options.BaseURL+"/admin/blocklist", wrapper.BlockDigest)
+	router.DELETE(options.BaseURL+"/admin/blocklist/:digest", wrapper.UnblockDigest)
+	router.GET(options.BaseURL+"/admin/reports/anonymous-pushers", wrapper.ReportAnonymousPushers)
 }
 
 type ConflictApplicationProblemPlusJSONResponse Problem
@@ -3184,6 +3630,323 @@ type UnauthenticatedApplicationProblemPlusJSONResponse struct {
 }
 
 type VersionMismatchApplicationProblemPlusJSONResponse Problem
+
+type ListBlockedRequestObject struct {
+	Params ListBlockedParams
+}
+
+type ListBlockedResponseObject interface {
+	VisitListBlockedResponse(w http.ResponseWriter) error
+}
+
+type ListBlocked200ResponseHeaders struct {
+	Link *string
+}
+
+type ListBlocked200JSONResponse struct {
+	Body    BlockedList
+	Headers ListBlocked200ResponseHeaders
+}
+
+func (response ListBlocked200JSONResponse) VisitListBlockedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Link != nil {
+		w.Header().Set("Link", fmt.Sprint(*response.Headers.Link))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBlocked401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response ListBlocked401ApplicationProblemPlusJSONResponse) VisitListBlockedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBlocked403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ListBlocked403ApplicationProblemPlusJSONResponse) VisitListBlockedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBlocked422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response ListBlocked422ApplicationProblemPlusJSONResponse) VisitListBlockedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBlockeddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListBlockeddefaultApplicationProblemPlusJSONResponse) VisitListBlockedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BlockDigestRequestObject struct {
+	Params BlockDigestParams
+	Body   *BlockDigestJSONRequestBody
+}
+
+type BlockDigestResponseObject interface {
+	VisitBlockDigestResponse(w http.ResponseWriter) error
+}
+
+type BlockDigest201ResponseHeaders struct {
+	IdempotencyReplayed *string
+	Location            *string
+}
+
+type BlockDigest201JSONResponse struct {
+	Body    Blocked
+	Headers BlockDigest201ResponseHeaders
+}
+
+func (response BlockDigest201JSONResponse) VisitBlockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BlockDigest401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response BlockDigest401ApplicationProblemPlusJSONResponse) VisitBlockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BlockDigest403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response BlockDigest403ApplicationProblemPlusJSONResponse) VisitBlockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BlockDigest409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response BlockDigest409ApplicationProblemPlusJSONResponse) VisitBlockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BlockDigest422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response BlockDigest422ApplicationProblemPlusJSONResponse) VisitBlockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BlockDigestdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response BlockDigestdefaultApplicationProblemPlusJSONResponse) VisitBlockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnblockDigestRequestObject struct {
+	Digest DigestParam `json:"digest"`
+}
+
+type UnblockDigestResponseObject interface {
+	VisitUnblockDigestResponse(w http.ResponseWriter) error
+}
+
+type UnblockDigest204Response struct {
+}
+
+func (response UnblockDigest204Response) VisitUnblockDigestResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type UnblockDigest401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response UnblockDigest401ApplicationProblemPlusJSONResponse) VisitUnblockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnblockDigest403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response UnblockDigest403ApplicationProblemPlusJSONResponse) VisitUnblockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnblockDigest404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response UnblockDigest404ApplicationProblemPlusJSONResponse) VisitUnblockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnblockDigestdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response UnblockDigestdefaultApplicationProblemPlusJSONResponse) VisitUnblockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
 
 type ListInvitesRequestObject struct {
 	Params ListInvitesParams
@@ -3488,6 +4251,213 @@ type RevokeInvitedefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response RevokeInvitedefaultApplicationProblemPlusJSONResponse) VisitRevokeInviteResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLimitsRequestObject struct {
+	Kind    LimitKindParam `json:"kind"`
+	Subject SubjectParam   `json:"subject"`
+}
+
+type GetLimitsResponseObject interface {
+	VisitGetLimitsResponse(w http.ResponseWriter) error
+}
+
+type GetLimits200JSONResponse Limits
+
+func (response GetLimits200JSONResponse) VisitGetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLimits401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response GetLimits401ApplicationProblemPlusJSONResponse) VisitGetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLimits403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetLimits403ApplicationProblemPlusJSONResponse) VisitGetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLimits404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetLimits404ApplicationProblemPlusJSONResponse) VisitGetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLimitsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetLimitsdefaultApplicationProblemPlusJSONResponse) VisitGetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetLimitsRequestObject struct {
+	Kind    LimitKindParam `json:"kind"`
+	Subject SubjectParam   `json:"subject"`
+	Body    *SetLimitsJSONRequestBody
+}
+
+type SetLimitsResponseObject interface {
+	VisitSetLimitsResponse(w http.ResponseWriter) error
+}
+
+type SetLimits200JSONResponse Limits
+
+func (response SetLimits200JSONResponse) VisitSetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetLimits401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response SetLimits401ApplicationProblemPlusJSONResponse) VisitSetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetLimits403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response SetLimits403ApplicationProblemPlusJSONResponse) VisitSetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetLimits404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response SetLimits404ApplicationProblemPlusJSONResponse) VisitSetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetLimits422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response SetLimits422ApplicationProblemPlusJSONResponse) VisitSetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetLimitsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response SetLimitsdefaultApplicationProblemPlusJSONResponse) VisitSetLimitsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3849,6 +4819,100 @@ type SuspendProjectdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response SuspendProjectdefaultApplicationProblemPlusJSONResponse) VisitSuspendProjectResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReportAnonymousPushersRequestObject struct {
+	Params ReportAnonymousPushersParams
+}
+
+type ReportAnonymousPushersResponseObject interface {
+	VisitReportAnonymousPushersResponse(w http.ResponseWriter) error
+}
+
+type ReportAnonymousPushers200JSONResponse AnonymousPushers
+
+func (response ReportAnonymousPushers200JSONResponse) VisitReportAnonymousPushersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReportAnonymousPushers401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response ReportAnonymousPushers401ApplicationProblemPlusJSONResponse) VisitReportAnonymousPushersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReportAnonymousPushers403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ReportAnonymousPushers403ApplicationProblemPlusJSONResponse) VisitReportAnonymousPushersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReportAnonymousPushers422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response ReportAnonymousPushers422ApplicationProblemPlusJSONResponse) VisitReportAnonymousPushersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReportAnonymousPushersdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ReportAnonymousPushersdefaultApplicationProblemPlusJSONResponse) VisitReportAnonymousPushersResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8849,6 +9913,15 @@ func (response GetTokendefaultApplicationProblemPlusJSONResponse) VisitGetTokenR
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// ListBlocked List blocked digests
+	// (GET /admin/blocklist)
+	ListBlocked(ctx context.Context, request ListBlockedRequestObject) (ListBlockedResponseObject, error)
+	// BlockDigest Block a digest
+	// (POST /admin/blocklist)
+	BlockDigest(ctx context.Context, request BlockDigestRequestObject) (BlockDigestResponseObject, error)
+	// UnblockDigest Unblock a digest
+	// (DELETE /admin/blocklist/{digest})
+	UnblockDigest(ctx context.Context, request UnblockDigestRequestObject) (UnblockDigestResponseObject, error)
 	// ListInvites List invitations
 	// (GET /admin/invites)
 	ListInvites(ctx context.Context, request ListInvitesRequestObject) (ListInvitesResponseObject, error)
@@ -8858,6 +9931,12 @@ type StrictServerInterface interface {
 	// RevokeInvite Revoke an invitation
 	// (DELETE /admin/invites/{invite})
 	RevokeInvite(ctx context.Context, request RevokeInviteRequestObject) (RevokeInviteResponseObject, error)
+	// GetLimits Get the limits of a user, a project or a runner, and how much of them is used
+	// (GET /admin/limits/{kind}/{subject})
+	GetLimits(ctx context.Context, request GetLimitsRequestObject) (GetLimitsResponseObject, error)
+	// SetLimits Give a user, a project or a runner limits of its own
+	// (PUT /admin/limits/{kind}/{subject})
+	SetLimits(ctx context.Context, request SetLimitsRequestObject) (SetLimitsResponseObject, error)
 	// ListAllProjects List all projects
 	// (GET /admin/projects)
 	ListAllProjects(ctx context.Context, request ListAllProjectsRequestObject) (ListAllProjectsResponseObject, error)
@@ -8867,6 +9946,9 @@ type StrictServerInterface interface {
 	// SuspendProject Suspend a project
 	// (POST /admin/projects/{project}/suspend)
 	SuspendProject(ctx context.Context, request SuspendProjectRequestObject) (SuspendProjectResponseObject, error)
+	// ReportAnonymousPushers Who pushed most without an account
+	// (GET /admin/reports/anonymous-pushers)
+	ReportAnonymousPushers(ctx context.Context, request ReportAnonymousPushersRequestObject) (ReportAnonymousPushersResponseObject, error)
 	// ListServerRunners List runners of the server
 	// (GET /admin/runners)
 	ListServerRunners(ctx context.Context, request ListServerRunnersRequestObject) (ListServerRunnersResponseObject, error)
@@ -9058,6 +10140,102 @@ type strictHandler struct {
 	options     StrictGinServerOptions
 }
 
+// ListBlocked operation middleware
+func (sh *strictHandler) ListBlocked(ctx *gin.Context, params ListBlockedParams) {
+	var request ListBlockedRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListBlocked(ctx, request.(ListBlockedRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListBlocked")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListBlockedResponseObject); ok {
+		if err := validResponse.VisitListBlockedResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// BlockDigest operation middleware
+func (sh *strictHandler) BlockDigest(ctx *gin.Context, params BlockDigestParams) {
+	var request BlockDigestRequestObject
+
+	request.Params = params
+
+	var body BlockDigestJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.BlockDigest(ctx, request.(BlockDigestRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "BlockDigest")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(BlockDigestResponseObject); ok {
+		if err := validResponse.VisitBlockDigestResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UnblockDigest operation middleware
+func (sh *strictHandler) UnblockDigest(ctx *gin.Context, digest DigestParam) {
+	var request UnblockDigestRequestObject
+
+	request.Digest = digest
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UnblockDigest(ctx, request.(UnblockDigestRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UnblockDigest")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(UnblockDigestResponseObject); ok {
+		if err := validResponse.VisitUnblockDigestResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListInvites operation middleware
 func (sh *strictHandler) ListInvites(ctx *gin.Context, params ListInvitesParams) {
 	var request ListInvitesRequestObject
@@ -9154,6 +10332,78 @@ func (sh *strictHandler) RevokeInvite(ctx *gin.Context, invite InviteParam) {
 	}
 }
 
+// GetLimits operation middleware
+func (sh *strictHandler) GetLimits(ctx *gin.Context, kind LimitKindParam, subject SubjectParam) {
+	var request GetLimitsRequestObject
+
+	request.Kind = kind
+	request.Subject = subject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetLimits(ctx, request.(GetLimitsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetLimits")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetLimitsResponseObject); ok {
+		if err := validResponse.VisitGetLimitsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SetLimits operation middleware
+func (sh *strictHandler) SetLimits(ctx *gin.Context, kind LimitKindParam, subject SubjectParam) {
+	var request SetLimitsRequestObject
+
+	request.Kind = kind
+	request.Subject = subject
+
+	var body SetLimitsJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SetLimits(ctx, request.(SetLimitsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SetLimits")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(SetLimitsResponseObject); ok {
+		if err := validResponse.VisitSetLimitsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListAllProjects operation middleware
 func (sh *strictHandler) ListAllProjects(ctx *gin.Context, params ListAllProjectsParams) {
 	var request ListAllProjectsRequestObject
@@ -9243,6 +10493,32 @@ func (sh *strictHandler) SuspendProject(ctx *gin.Context, project ProjectParam) 
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(SuspendProjectResponseObject); ok {
 		if err := validResponse.VisitSuspendProjectResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ReportAnonymousPushers operation middleware
+func (sh *strictHandler) ReportAnonymousPushers(ctx *gin.Context, params ReportAnonymousPushersParams) {
+	var request ReportAnonymousPushersRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReportAnonymousPushers(ctx, request.(ReportAnonymousPushersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReportAnonymousPushers")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ReportAnonymousPushersResponseObject); ok {
+		if err := validResponse.VisitReportAnonymousPushersResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
