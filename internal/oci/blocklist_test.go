@@ -20,7 +20,7 @@ func unguarded(*database.Batch) {}
 // TestBlockedContentIsHidden: everywhere, at once, on a replica that has just shown it, until it is unblocked.
 func TestBlockedContentIsHidden(t *testing.T) {
 	ocitest.Each(t, func(t *testing.T, env *ocitest.Env) {
-		r, other := env.Replica(t, ocitest.Options{}), env.Replica(t, ocitest.Options{})
+		r := env.Replica(t, ocitest.Options{})
 		c, store := r.Client, &takedown.List{DB: env.DB, Clock: time.Now}
 		layer := []byte("a layer that must not be here")
 		body, image := c.Image("demo/app", "v1", layer)
