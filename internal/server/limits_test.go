@@ -145,8 +145,8 @@ func TestPasswordsCannotBeGuessedForLong(t *testing.T) {
 		append(bearer(session.Secret), "Content-Type", "application/json")...)
 }
 
-// TestOnlyTrustedProxiesNameTheClient: nobody gets a bucket more by what they say of their address.
-func TestOnlyTrustedProxiesNameTheClient(t *testing.T) {
+// TestThreat17OnlyTrustedProxiesNameTheClient: nobody gets a bucket more by what they say of their address.
+func TestThreat17OnlyTrustedProxiesNameTheClient(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		proxies []string
