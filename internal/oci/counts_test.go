@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/oci/ocitest"
 )
@@ -91,7 +93,8 @@ func TestTagsAndOpenUploadsAreCounted(t *testing.T) {
 		first := patch(c, c.Start("demo/app"), noise(100, 1))
 		patch(c, c.Start("demo/app"), noise(100, 2))
 		wantFull(t, c.Do(http.MethodPatch, c.Start("demo/app"), noise(100, 3)), 2)
-		c.Push("demo/app", noise(100, 4)[:50]) // in one request, it is never open
+		whole := noise(50, 4) // in one request, it is never open
+		c.Want(http.StatusCreated, http.MethodPost, uploadsOfDemo+"?digest="+digest.FromBytes(whole).String(), whole)
 		if n := rows(t, env, `SELECT count(*) FROM upload_sessions WHERE status = 'open'`); n != 2 {
 			t.Errorf("%d sessions are open", n)
 		}
