@@ -81,7 +81,7 @@ func login(email, password string) string {
 
 func TestTheProductAPIIsLimited(t *testing.T) {
 	t.Parallel()
-	i := frozen(t, func(c *config.Config) { c.RateLimit.APIBurst = 10; c.RateLimit.Replicas = 2 })
+	i := frozen(t, func(c *config.Config) { c.RateLimit.APIBurst, c.RateLimit.AnonymousPercent, c.RateLimit.Replicas = 10, 100, 2 })
 	for range 20 {
 		i.want(t, http.StatusUnauthorized, http.MethodGet, "/api/v1/me", "") // challenges are free
 	}
@@ -170,7 +170,10 @@ func TestThreat17OnlyTrustedProxiesNameTheClient(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			i := frozen(t, func(c *config.Config) { c.RateLimit.TokenBurst = 3; c.HTTP.TrustedProxies = tt.proxies })
+			i := frozen(t, func(c *config.Config) {
+				c.RateLimit.TokenBurst, c.RateLimit.AnonymousPercent = 3, 100
+				c.HTTP.TrustedProxies = tt.proxies
+			})
 			let := 0
 			for n := range 6 {
 				if status, _, _ := i.do(t, http.MethodGet, "/auth/token", "", tt.claims(n)...); status == http.StatusOK {
