@@ -13,10 +13,10 @@ import (
 )
 
 var (
-	remainingTokens   = database.SQL(`SELECT count(*) FROM tokens`)
-	openSessions = database.SQL(`SELECT count(*) FROM sessions WHERE revoked_at IS NULL`)
-	remainingRows     = database.SQL(`SELECT (SELECT count(*) FROM sessions) + (SELECT count(*) FROM invites) + (SELECT count(*) FROM runner_grants)`)
-	grantRunner   = database.SQL(`
+	remainingTokens = database.SQL(`SELECT count(*) FROM tokens`)
+	openSessions    = database.SQL(`SELECT count(*) FROM sessions WHERE revoked_at IS NULL`)
+	remainingRows   = database.SQL(`SELECT (SELECT count(*) FROM sessions) + (SELECT count(*) FROM invites) + (SELECT count(*) FROM runner_grants)`)
+	grantRunner     = database.SQL(`
 		INSERT INTO runner_grants (project_id, token_id, created_by, created_at) VALUES ($1, $2, 'test', 1)`)
 )
 

@@ -81,7 +81,9 @@ func login(email, password string) string {
 
 func TestTheProductAPIIsLimited(t *testing.T) {
 	t.Parallel()
-	i := frozen(t, func(c *config.Config) { c.RateLimit.APIBurst, c.RateLimit.AnonymousPercent, c.RateLimit.Replicas = 10, 100, 2 })
+	i := frozen(t, func(c *config.Config) {
+		c.RateLimit.APIBurst, c.RateLimit.AnonymousPercent, c.RateLimit.Replicas = 10, 100, 2
+	})
 	for range 20 {
 		i.want(t, http.StatusUnauthorized, http.MethodGet, "/api/v1/me", "") // challenges are free
 	}
