@@ -21,9 +21,12 @@ import (
 	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/content/retention"
 	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/projects/quota"
+	"github.com/berthregistry/berth/internal/projects/takedown"
 	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
 )
@@ -37,7 +40,7 @@ const (
 	ClaimAdmin = "admin"
 )
 
-// Config is what an API works with. All fields are required but Limits, Audit, Logger and Clock.
+// Config is what an API works with. All fields are required but Counts, Quota, Limits, Audit, Logger and Clock.
 type Config struct {
 	Auth     *auth.Service
 	Projects *projects.Service
@@ -48,6 +51,10 @@ type Config struct {
 	Retention *retention.Service
 	// ClaimMode says who claims projects: any user for themselves (ClaimOpen), or only admins (ClaimAdmin).
 	ClaimMode string
+	// Counts are how many things there may be, unless an admin gives a subject others.
+	Counts limits.Server
+	// Quota says how much projects may hold. Nil: any amount.
+	Quota *quota.Quota
 	// Limits says how often callers may ask. Nil: as often as they like.
 	Limits *ratelimit.Limiter
 	// Audit takes what is refused. Nil: nothing does.
@@ -69,6 +76,9 @@ type API struct {
 	limits     *ratelimit.Limiter
 	refusals   *audit.Recorder
 	log        *audit.Log
+	overrides  *limits.Store
+	quota      *quota.Quota
+	blocklist  *takedown.List
 	logger     *slog.Logger
 	now        func() time.Time
 	operations operations
@@ -92,7 +102,9 @@ func New(cfg Config) (*API, error) {
 	return &API{
 		auth: cfg.Auth, projects: cfg.Projects, policy: cfg.Policy, claimMode: cfg.ClaimMode,
 		content: cfg.Content, retention: cfg.Retention, logger: cfg.Logger, now: cfg.Clock,
-		limits: cfg.Limits, refusals: cfg.Audit, log: audit.NewLog(cfg.Database), operations: operations,
+		overrides: &limits.Store{DB: cfg.Database, Server: cfg.Counts, Clock: cfg.Clock}, quota: cfg.Quota,
+		blocklist: &takedown.List{DB: cfg.Database, Clock: cfg.Clock},
+		limits:    cfg.Limits, refusals: cfg.Audit, log: audit.NewLog(cfg.Database), operations: operations,
 		answers: &answers{db: cfg.Database, now: cfg.Clock},
 	}, nil
 }

@@ -3,15 +3,18 @@ package api
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 
 	"github.com/berthregistry/berth/internal/api/problem"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/content/retention"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/projects/quota"
+	"github.com/berthregistry/berth/internal/projects/takedown"
 	"github.com/berthregistry/berth/internal/ratelimit"
 )
 
@@ -50,6 +53,8 @@ var known = []struct {
 	{content.ErrRuleExists, problem.AlreadyExists.With("The project has this rule already.")},
 	{content.ErrTooManyRules, problem.Conflict.With("The project has as many rules as it may have.")},
 	{retention.ErrVersion, problem.VersionMismatch.With("It has changed since you looked.")},
+	{limits.ErrNoSubject, noSuchThing},
+	{takedown.ErrNotFound, noSuchThing},
 	{database.ErrUnavailable, problem.Unavailable.With("The database does not answer; try again.")},
 	{context.DeadlineExceeded, problem.Unavailable.With("It took too long; try again.")},
 	{context.Canceled, problem.Unavailable.With("The request was cut off.")},
@@ -78,6 +83,12 @@ func problemOf(err error) *problem.Error {
 	if limited, ok := errors.AsType[*ratelimit.Error](err); ok {
 		return tooMany(limited)
 	}
+	if over, ok := errors.AsType[*limits.ExceededError](err); ok {
+		return overLimit(over).WithCause(err)
+	}
+	if errors.Is(err, limits.ErrUnknown) {
+		return invalidFields(problem.Field{Pointer: "/", Detail: err.Error()}).WithCause(err)
+	}
 	for _, k := range known {
 		if errors.Is(err, k.err) {
 			return k.answer.WithCause(err)
@@ -88,6 +99,14 @@ func problemOf(err error) *problem.Error {
 
 // sentence is an error's text as one.
 func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
+
+// overLimit answers for one thing too many.
+func overLimit(over *limits.ExceededError) *problem.Error {
+	if over.Wait > 0 {
+		return problem.TooManyRequests.With("%s.", over).WithHeader("Retry-After", strconv.FormatInt(over.RetryAfter(), 10))
+	}
+	return problem.OverLimit.With("%s.", over)
+}
 
 // fieldPath turns the domain's way to name a field (grants.tags[2]) into a JSON pointer.
 var fieldPath = strings.NewReplacer(".", "/", "[", "/", "]", "")

@@ -180,12 +180,3 @@ func (a *API) claimer(ctx context.Context, one *call, email string) (projects.Cr
 }
 
 func userPrincipal(id uuid.UUID) string { return auth.Principal{Kind: rbac.KindUser, ID: id}.String() }
-
-// GetUsage implements the operation getUsage.
-func (a *API) GetUsage(ctx context.Context, _ apigen.GetUsageRequestObject) (apigen.GetUsageResponseObject, error) {
-	u, err := a.projects.Usage(ctx, callOf(ctx).project.ID)
-	if err != nil {
-		return nil, err
-	}
-	return apigen.GetUsage200JSONResponse{Bytes: u.Bytes, Repositories: u.Repositories, Manifests: u.Manifests, Tags: u.Tags}, nil
-}

@@ -12,7 +12,9 @@ import (
 	"github.com/berthregistry/berth/internal/api/apitest"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/config"
+	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/projects"
+	"github.com/berthregistry/berth/internal/projects/takedown"
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
@@ -139,7 +141,18 @@ func (w *world) ownedBy(p apitest.Person) object {
 	return object{
 		"token": token.ID.String(), "session": session.ID.String(), "runner": runner.ID.String(), "invite": invite.ID.String(),
 		"user": w.env.Person(w.t, fmt.Sprintf("victim-%d", w.next())).ID.String(),
+		"kind": "user", "subject": p.ID.String(), "digest": w.blocked(),
 	}
+}
+
+// blocked is a digest that was taken down.
+func (w *world) blocked() string {
+	w.t.Helper()
+	d := "sha256:" + digest(fmt.Sprint("blocked ", w.next()))
+	list := takedown.List{DB: w.env.DB, Clock: w.env.Now}
+	_, err := list.Block(w.t.Context(), func(*database.Batch) {}, d, "for a test", "test")
+	apitest.Check(w.t, err)
+	return d
 }
 
 // body is a body that is fit for an operation, whoever sends it.

@@ -56,7 +56,7 @@ func TestDefaults(t *testing.T) {
 		"session ttl": 12 * time.Hour, "sign-up": "closed",
 		"rate limits": config.RateLimit{
 			Enabled: true, TokenRate: 1200, TokenBurst: 600, ReadRate: 12000, ReadBurst: 4000, WriteRate: 3000, WriteBurst: 1500,
-			APIRate: 1200, APIBurst: 300, LoginRate: 10, LoginBurst: 20, Replicas: 1, Keys: 200_000,
+			APIRate: 1200, APIBurst: 300, LoginRate: 10, LoginBurst: 20, AnonymousPercent: 50, Replicas: 1, Keys: 200_000,
 		},
 	}
 	got := map[string]any{

@@ -4,25 +4,24 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/oci/ocitest"
+	"github.com/berthregistry/berth/internal/projects/takedown"
 )
 
 // unguarded lets everything through.
-type unguarded struct{}
-
-// Require implements content.Guard.
-func (unguarded) Require(*database.Batch) {}
+func unguarded(*database.Batch) {}
 
 // TestBlockedContentIsHidden: everywhere, at once, on a replica that has just shown it, until it is unblocked.
 func TestBlockedContentIsHidden(t *testing.T) {
 	ocitest.Each(t, func(t *testing.T, env *ocitest.Env) {
-		r, other := env.Replica(t, ocitest.Options{}), env.Replica(t, ocitest.Options{})
-		c, store := r.Client, other.Handler.Content
+		r := env.Replica(t, ocitest.Options{})
+		c, store := r.Client, &takedown.List{DB: env.DB, Clock: time.Now}
 		layer := []byte("a layer that must not be here")
 		body, image := c.Image("demo/app", "v1", layer)
 		d := digest.FromBytes(layer)
@@ -55,7 +54,7 @@ func TestBlockedContentIsHidden(t *testing.T) {
 		repeated := ocitest.Query(c.Start("demo/again"), "digest", d.String())
 		c.Want(http.StatusCreated, http.MethodPut, repeated, layer)
 		for _, blocked := range []digest.Digest{d, image, referrer} {
-			if err := store.Block(t.Context(), unguarded{}, blocked, "takedown", "user:1"); err != nil {
+			if _, err := store.Block(t.Context(), unguarded, blocked.String(), "takedown", "user:1"); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -77,12 +76,12 @@ func TestBlockedContentIsHidden(t *testing.T) {
 		wantCode(t, c.Do(http.MethodPut, manifestURL("demo/app", "v3"), body, "Content-Type", v1.MediaTypeImageManifest),
 			http.StatusForbidden, "DENIED")
 
-		list, err := store.Blocklist(t.Context(), database.Page{Limit: 2})
+		list, err := store.Page(t.Context(), database.Page{Limit: 2})
 		if err != nil || len(list) != 2 || list[0].Reason != "takedown" || list[0].CreatedBy != "user:1" {
 			t.Errorf("%+v, %v", list, err)
 		}
 		for _, blocked := range []digest.Digest{d, image, referrer} {
-			if err := store.Unblock(t.Context(), unguarded{}, blocked); err != nil {
+			if err := store.Unblock(t.Context(), unguarded, blocked.String()); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/berthregistry/berth/internal/audit"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/oci/budget"
 	"github.com/berthregistry/berth/internal/oci/content"
@@ -48,6 +49,8 @@ type Config struct {
 	ReferrersPage int
 	// Redirect answers blob GETs with a presigned URL where one object holds the blob and the store can presign.
 	Redirect bool
+	// Activity takes what callers without an account do; nil if nobody wants to know.
+	Activity *limits.Activity
 	// PublicURL is where clients reach the server, without a slash at the end. It is told to those who push to a
 	// project that nobody has claimed; if empty, they are told nothing.
 	PublicURL string
@@ -96,7 +99,8 @@ type call struct {
 	repo     access.Repo
 	id       access.Identity
 	decision access.Decision
-	action   string // for the audit log; "" before there is an endpoint
+	action   string   // for the audit log; "" before there is an endpoint
+	received *counted // the body of what changes something
 }
 
 func (c *call) ctx() context.Context { return c.r.Context() }
@@ -171,9 +175,12 @@ func (h *Handler) serve(c *call) {
 	header := c.w.Header()
 	header.Set("Docker-Distribution-Api-Version", "registry/2.0")
 	header.Set("X-Content-Type-Options", "nosniff")
-	if err := h.route(c); err != nil {
+	h.watch(c)
+	err := h.route(c)
+	if err != nil {
 		h.fail(c, err)
 	}
+	h.note(c, err)
 }
 
 // route parses the path, finds the endpoint and runs it for those who may.

@@ -124,9 +124,9 @@ func TestOwnQuota(t *testing.T) {
 	})
 }
 
-// TestThousandUploads: a thousand uploads into one project at once all get an answer, and exceed its quota by at most a
+// TestThreat18ThousandUploads: a thousand uploads into one project at once all get an answer, and exceed its quota by at most a
 // chunk each. None that fits is refused.
-func TestThousandUploads(t *testing.T) {
+func TestThreat18ThousandUploads(t *testing.T) {
 	ocitest.Each(t, func(t *testing.T, env *ocitest.Env) {
 		const uploads, size, allowed = 1000, 100, 50_000
 		c := env.Replica(t, ocitest.Options{ProjectQuota: allowed}).Client

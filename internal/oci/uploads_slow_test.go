@@ -19,8 +19,8 @@ func fewConnections(tb testing.TB) *ocitest.Env {
 	return env
 }
 
-// TestUploadSlowClients has many bodies stall in the middle: they hold nothing that a fast client needs.
-func TestUploadSlowClients(t *testing.T) {
+// TestThreat16UploadSlowClients has many bodies stall in the middle: they hold nothing that a fast client needs.
+func TestThreat16UploadSlowClients(t *testing.T) {
 	test := func(t *testing.T, env *ocitest.Env) {
 		c := env.Replica(t, ocitest.Options{ChunkSize: uploadChunk}).Client
 		content := noise(11*uploadChunk/2, 1)

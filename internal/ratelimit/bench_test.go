@@ -37,8 +37,8 @@ func crowded(tb testing.TB, keys []ratelimit.Key) (l *ratelimit.Limiter, size ui
 	return l, max(after.HeapAlloc, before.HeapAlloc) - before.HeapAlloc
 }
 
-// BenchmarkTake decides about 100,000 principals in turn.
-func BenchmarkTake(b *testing.B) {
+// BenchmarkLimiter decides about 100,000 principals in turn.
+func BenchmarkLimiter(b *testing.B) {
 	keys := manyKeys()
 	l, size := crowded(b, keys)
 	b.ReportAllocs()
@@ -51,8 +51,25 @@ func BenchmarkTake(b *testing.B) {
 	b.ReportMetric(float64(size)/(1<<20), "MiB")
 }
 
-// BenchmarkTakeParallel is BenchmarkTake by all CPUs at once.
-func BenchmarkTakeParallel(b *testing.B) {
+// BenchmarkLimiterOverrides is BenchmarkLimiter where each of them has limits of its own.
+func BenchmarkLimiterOverrides(b *testing.B) {
+	keys := manyKeys()
+	l, _ := crowded(b, keys)
+	own := make(map[ratelimit.Key]ratelimit.Override, len(keys))
+	for _, key := range keys {
+		own[key] = ratelimit.Override{Read: &ratelimit.Limit{PerMinute: 60_000, Burst: 2_000_000}}
+	}
+	l.Override(own)
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		_ = l.Take(b.Context(), ratelimit.Read, keys[i%principals])
+		i++
+	}
+}
+
+// BenchmarkLimiterParallel is BenchmarkLimiter by all CPUs at once.
+func BenchmarkLimiterParallel(b *testing.B) {
 	keys := manyKeys()
 	l, _ := crowded(b, keys)
 	b.ReportAllocs()
@@ -63,8 +80,8 @@ func BenchmarkTakeParallel(b *testing.B) {
 	})
 }
 
-// BenchmarkFlood meets nothing but new addresses, with no room for them.
-func BenchmarkFlood(b *testing.B) {
+// BenchmarkLimiterFlood meets nothing but new addresses, with no room for them.
+func BenchmarkLimiterFlood(b *testing.B) {
 	l := newLimiter(b, ratelimit.Config{Limits: all(60, 10), Keys: 200_000})
 	b.ReportAllocs()
 	var key ratelimit.Key
@@ -89,6 +106,7 @@ func TestADecisionAllocatesNothing(t *testing.T) { //nolint:paralleltest // coun
 	keys := manyKeys()[:10]
 	l, _ := crowded(t, keys)
 	ctx := t.Context()
+	l.Override(map[ratelimit.Key]ratelimit.Override{keys[3]: {Read: &ratelimit.Limit{PerMinute: 60_000, Burst: 2_000_000}}})
 	if n := testing.AllocsPerRun(1000, func() { _ = l.Take(ctx, ratelimit.Read, keys[3]) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

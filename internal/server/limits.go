@@ -4,8 +4,18 @@ import (
 	"time"
 
 	"github.com/berthregistry/berth/internal/config"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/ratelimit"
 )
+
+// counts are how many things there may be, as the domain takes them.
+func counts(cfg config.Counts) limits.Server {
+	return limits.Server{
+		Projects: int64(cfg.Projects), UserCreations: int64(cfg.UserCreations), AddressCreations: int64(cfg.AddressCreations),
+		Uploads: int64(cfg.Uploads), Tags: int64(cfg.Tags), Tokens: int64(cfg.Tokens), Sessions: int64(cfg.Sessions),
+		Robots: int64(cfg.Robots), Members: int64(cfg.Members), RunnerGrants: int64(cfg.RunnerGrants),
+	}
+}
 
 // newLimiter makes the rate limiter of all planes, nil where there is to be none.
 func newLimiter(cfg config.RateLimit, clock func() time.Time) (*ratelimit.Limiter, error) {
@@ -21,5 +31,6 @@ func newLimiter(cfg config.RateLimit, clock func() time.Time) (*ratelimit.Limite
 			Login: ratelimit.Limit{PerMinute: cfg.LoginRate, Burst: cfg.LoginBurst},
 		},
 		Replicas: cfg.Replicas, Keys: cfg.Keys, DryRun: cfg.DryRun, Clock: clock,
+		Anonymous: float64(cfg.AnonymousPercent) / 100,
 	})
 }

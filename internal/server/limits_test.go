@@ -81,7 +81,9 @@ func login(email, password string) string {
 
 func TestTheProductAPIIsLimited(t *testing.T) {
 	t.Parallel()
-	i := frozen(t, func(c *config.Config) { c.RateLimit.APIBurst = 10; c.RateLimit.Replicas = 2 })
+	i := frozen(t, func(c *config.Config) {
+		c.RateLimit.APIBurst, c.RateLimit.AnonymousPercent, c.RateLimit.Replicas = 10, 100, 2
+	})
 	for range 20 {
 		i.want(t, http.StatusUnauthorized, http.MethodGet, "/api/v1/me", "") // challenges are free
 	}
@@ -145,8 +147,8 @@ func TestPasswordsCannotBeGuessedForLong(t *testing.T) {
 		append(bearer(session.Secret), "Content-Type", "application/json")...)
 }
 
-// TestOnlyTrustedProxiesNameTheClient: nobody gets a bucket more by what they say of their address.
-func TestOnlyTrustedProxiesNameTheClient(t *testing.T) {
+// TestThreat17OnlyTrustedProxiesNameTheClient: nobody gets a bucket more by what they say of their address.
+func TestThreat17OnlyTrustedProxiesNameTheClient(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		proxies []string
@@ -170,7 +172,10 @@ func TestOnlyTrustedProxiesNameTheClient(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			i := frozen(t, func(c *config.Config) { c.RateLimit.TokenBurst = 3; c.HTTP.TrustedProxies = tt.proxies })
+			i := frozen(t, func(c *config.Config) {
+				c.RateLimit.TokenBurst, c.RateLimit.AnonymousPercent = 3, 100
+				c.HTTP.TrustedProxies = tt.proxies
+			})
 			let := 0
 			for n := range 6 {
 				if status, _, _ := i.do(t, http.MethodGet, "/auth/token", "", tt.claims(n)...); status == http.StatusOK {

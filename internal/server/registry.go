@@ -4,6 +4,7 @@ import (
 	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/config"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/oci"
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/oci/content"
@@ -15,25 +16,23 @@ import (
 
 // newRegistry makes the plane below /v2. Its uploads have work to do in the background.
 func newRegistry(
-	b *backends, cfg config.Config, e config.Endpoints, opts Options, keys *auth.Service, guard *access.Access, refusals *audit.Recorder,
+	b *backends, cfg config.Config, e config.Endpoints, opts Options, keys *auth.Service, guard *access.Access,
+	room *quota.Quota, activity *limits.Activity, refusals *audit.Recorder,
 ) *oci.Handler {
-	limits := quota.New(quota.Config{
-		DB: b.db, Clock: opts.Clock, Project: int64(cfg.Quotas.Project), Account: int64(cfg.Quotas.Account),
-		Unclaimed: int64(cfg.Unclaimed.Quota),
-	})
 	return oci.New(oci.Config{
 		Access: guard,
 		Content: content.New(content.Config{
 			DB: b.db, Clock: opts.Clock, LinkLife: uploads.LinkLife, TrashLife: cfg.Registry.TrashTTL,
-			ManifestCache: int64(cfg.Registry.ManifestCache), Quota: limits, Logger: opts.Logger,
+			ManifestCache: int64(cfg.Registry.ManifestCache), Quota: room, Limits: counts(cfg.Counts), Logger: opts.Logger,
 			MaxRules: cfg.Registry.MaxRules,
 		}),
 		Uploads: uploads.New(uploads.Config{
 			DB: b.db, Store: b.store, Keys: keys, Clock: opts.Clock, Logger: opts.Logger,
 			ChunkSize: chunkSize(cfg.Uploads, b.store), MaxBlobSize: int64(cfg.Uploads.MaxBlobSize),
-			Quota: limits, TTL: cfg.Uploads.TTL, SweepDelay: cfg.Registry.SweepDelay,
+			Quota: room, Limits: counts(cfg.Counts), TTL: cfg.Uploads.TTL, SweepDelay: cfg.Registry.SweepDelay,
 		}),
 		Store:           b.store,
+		Activity:        activity,
 		MaxManifestSize: int64(cfg.Registry.MaxManifestSize),
 		TagsPage:        cfg.Registry.MaxTagsPage,
 		ReferrersPage:   cfg.Registry.ReferrersPage,

@@ -11,6 +11,7 @@ import (
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/config"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/projects/quota"
@@ -93,16 +94,16 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 	}
 	users, err := auth.NewService(b.db, auth.Options{
 		Clock: opts.Clock, Issuer: e.PublicURL, Service: e.Service, TokenTTL: cfg.Tokens.TTL,
-		SessionTTL: cfg.Accounts.SessionTTL, SignUp: auth.SignUpMode(cfg.Accounts.SignUp),
+		Limits: counts(cfg.Counts), Retention: cfg.Counts.Retention, SessionTTL: cfg.Accounts.SessionTTL, SignUp: auth.SignUpMode(cfg.Accounts.SignUp),
 	})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says that it is about auth
 	}
 	tenants := projects.NewService(b.db, projects.Options{
 		Clock: opts.Clock, UnclaimedPush: cfg.Unclaimed.Push, UnclaimedSlugs: cfg.Unclaimed.Slugs, UnclaimedTTL: cfg.Unclaimed.TTL,
-		TrashTTL: cfg.Registry.TrashTTL,
+		TrashTTL: cfg.Registry.TrashTTL, Limits: counts(cfg.Counts),
 	})
-	limits, err := newLimiter(cfg.RateLimit, opts.Clock)
+	rates, err := newLimiter(cfg.RateLimit, opts.Clock)
 	if err != nil {
 		return nil, err
 	}
@@ -110,14 +111,20 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		DB: b.db, First: cfg.Audit.Refusals, Clock: opts.Clock, Logger: opts.Logger,
 	})
 	guard := access.New(access.Config{
-		Auth: users, Projects: tenants, Policy: policy, Realm: e.Realm, Service: e.Service, Limits: limits,
+		Auth: users, Projects: tenants, Policy: policy, Realm: e.Realm, Service: e.Service, Limits: rates,
 		Audit: refusals,
 	})
-	registry := newRegistry(b, cfg, e, opts, users, guard, refusals)
+	room := quota.New(quota.Config{
+		DB: b.db, Clock: opts.Clock, Project: int64(cfg.Quotas.Project), Account: int64(cfg.Quotas.Account),
+		Unclaimed: int64(cfg.Unclaimed.Quota),
+	})
+	activity := limits.NewActivity(b.db, opts.Clock, opts.Logger)
+	registry := newRegistry(b, cfg, e, opts, users, guard, room, activity, refusals)
 	kept := newRetention(b, cfg, opts)
 	product, err := api.New(api.Config{
 		Auth: users, Projects: tenants, Policy: policy, Database: b.db, ClaimMode: cfg.Unclaimed.ClaimMode,
-		Limits: limits, Audit: refusals, Logger: opts.Logger, Clock: opts.Clock, Content: registry.Content, Retention: kept,
+		Content: registry.Content, Retention: kept, Counts: counts(cfg.Counts), Quota: room, Limits: rates, Audit: refusals,
+		Logger: opts.Logger, Clock: opts.Clock,
 	})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says that it is about the API
@@ -127,7 +134,8 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		workers: []front.Worker{
 			registry.Uploads, registry.Content, users.LastUses(), tenants.Janitor(opts.Logger), product,
 			quota.NewFolder(b.db, opts.Clock, opts.Logger), kept, registry.Content.Measurer(),
-			refusals, audit.NewKeeper(b.db, cfg.Audit.TTL, opts.Clock, opts.Logger),
+			refusals, audit.NewKeeper(b.db, cfg.Audit.TTL, opts.Clock, opts.Logger), users.Janitor(opts.Logger), activity,
+			&overrides{store: &limits.Store{DB: b.db, Clock: opts.Clock}, limiter: rates, logger: opts.Logger},
 		},
 	}, nil
 }

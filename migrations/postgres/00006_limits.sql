@@ -29,6 +29,9 @@ CREATE INDEX project_creations_age ON project_creations (created_at);
 ALTER TABLE upload_sessions ADD COLUMN network text NOT NULL DEFAULT '';
 CREATE INDEX upload_sessions_principal ON upload_sessions (principal, network) WHERE status = 'open';
 
+-- In which repositories a manifest is that is taken down.
+CREATE INDEX manifests_digest ON manifests (digest);
+
 CREATE INDEX tags_live ON tags (repository_id, name) WHERE deleted_at IS NULL;
 
 -- What callers without an account did, by the hour. Replicas add to it now and then.
@@ -53,6 +56,7 @@ DROP INDEX tokens_expiry;
 DROP INDEX tokens_revoked;
 DROP TABLE anonymous_activity;
 DROP INDEX tags_live;
+DROP INDEX manifests_digest;
 DROP INDEX upload_sessions_principal;
 ALTER TABLE upload_sessions DROP COLUMN network;
 DROP TABLE project_creations;

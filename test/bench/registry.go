@@ -31,8 +31,8 @@ type registry struct {
 }
 
 // berthServer starts Berth with its default settings but for addresses and paths, and a token that outlives the run.
-// There is no way to turn authentication off, and none is wanted here.
-func (st *stage) berthServer(ctx context.Context, kind string) (*registry, error) {
+// There is no way to turn authentication off, and none is wanted here. more is further environment.
+func (st *stage) berthServer(ctx context.Context, kind string, more ...string) (*registry, error) {
 	dir, err := st.folder("berth")
 	if err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func (st *stage) berthServer(ctx context.Context, kind string) (*registry, error
 	} else {
 		env = append(env, "BERTH_STORAGE_URL=file:"+objects)
 	}
-	c, err := st.start("berth", env, st.berth, "serve")
+	c, err := st.start("berth", append(env, more...), st.berth, "serve")
 	if err != nil {
 		return nil, err
 	}

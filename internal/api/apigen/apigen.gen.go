@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -32,6 +33,24 @@ func (e Action) Valid() bool {
 	case ActionPull:
 		return true
 	case ActionPush:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AuditOutcome.
+const (
+	Done    AuditOutcome = "done"
+	Refused AuditOutcome = "refused"
+)
+
+// Valid indicates whether the value is a known member of the AuditOutcome enum.
+func (e AuditOutcome) Valid() bool {
+	switch e {
+	case Done:
+		return true
+	case Refused:
 		return true
 	default:
 		return false
@@ -182,6 +201,106 @@ func (e Visibility) Valid() bool {
 // Action What a token may do.
 type Action string
 
+// AnonymousPushers What was done without an account.
+//
+// Example: {"networks":[{"bytes":1048576,"network":"192.0.2.7","projects_created":1,"pushes":2,"refused":0}],"projects":[{"bytes":1048576,"project":"019a2f6e-7c1b-7d3e-9a41-2b5c8f0e6d11","pushes":2,"refused":0,"slug":"demo"}]}
+type AnonymousPushers struct {
+	Networks []NetworkActivity `json:"networks"`
+	Projects []ProjectActivity `json:"projects"`
+}
+
+// AuditEntry Who did what, from where, and with what outcome.
+//
+// Example: {"action":"manifest.push","actor":"robot:019a2f6e-7c1b-7d3e-9a41-2b5c8f0e6d11","at":"2026-11-20T10:00:00Z","id":"019a2f71-90aa-7b13-a2f4-6e0c1d8b5f33","outcome":"done"}
+type AuditEntry struct {
+	// Action Kind of object and what was done to it.
+	Action string `json:"action"`
+
+	// Actor Principal, or `system` (the server by itself) or `operator` (a sub-command on its machine).
+	Actor string    `json:"actor"`
+	At    time.Time `json:"at"`
+
+	// Detail What else there is to say; its properties depend on the action.
+	Detail interface{}        `json:"detail,omitempty"`
+	ID     openapi_types.UUID `json:"id"`
+
+	// Object What it was done to: an ID, a digest, a tag.
+	Object *string `json:"object,omitempty"`
+
+	// Outcome What became of it.
+	Outcome   AuditOutcome        `json:"outcome"`
+	ProjectID *openapi_types.UUID `json:"project_id,omitempty"`
+
+	// RemoteIP The client's address.
+	RemoteIP *string `json:"remote_ip,omitempty"`
+
+	// Repository Path below the project.
+	Repository *string `json:"repository,omitempty"`
+
+	// RequestID To find the request in the server's log.
+	RequestID *string `json:"request_id,omitempty"`
+
+	// SessionID The session that was used.
+	SessionID *openapi_types.UUID `json:"session_id,omitempty"`
+
+	// Tags The tags that moved; the first 100.
+	Tags *[]AuditTag `json:"tags,omitempty"`
+
+	// TokenID The token that was used.
+	TokenID *openapi_types.UUID `json:"token_id,omitempty"`
+
+	// UserAgent What the client calls itself.
+	UserAgent *string `json:"user_agent,omitempty"`
+}
+
+// AuditEntryList A page of the audit log; the header Link names the next one.
+type AuditEntryList struct {
+	Items []AuditEntry `json:"items"`
+}
+
+// AuditOutcome What became of it.
+type AuditOutcome string
+
+// AuditTag What became of a tag.
+type AuditTag struct {
+	Name string `json:"name"`
+
+	// New The digest that it names since. Without it: it was deleted.
+	New *string `json:"new,omitempty"`
+
+	// Old The digest that it named before. Without it: it was new.
+	Old *string `json:"old,omitempty"`
+}
+
+// BlockRequest What to block, and why.
+//
+// Example: {"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","reason":"malware"}
+type BlockRequest struct {
+	Digest string `json:"digest"`
+	Reason string `json:"reason"`
+}
+
+// Blocked A blocked digest.
+//
+// Example: {"created_at":"2026-11-20T10:00:00Z","created_by":"user:019a2f6e-7c1b-7d3e-9a41-2b5c8f0e6d11","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","projects":2,"reason":"malware","repositories":5}
+type Blocked struct {
+	CreatedAt time.Time `json:"created_at"`
+	CreatedBy string    `json:"created_by"`
+	Digest    string    `json:"digest"`
+
+	// Projects How many have the content.
+	Projects int64  `json:"projects"`
+	Reason   string `json:"reason"`
+
+	// Repositories How many have the content.
+	Repositories int64 `json:"repositories"`
+}
+
+// BlockedList A page of blocked digests; the header Link names the next one.
+type BlockedList struct {
+	Items []Blocked `json:"items"`
+}
+
 // ClaimRequest How to claim.
 //
 // Example: {"discard_content":false}
@@ -202,6 +321,23 @@ type Claimed struct {
 	// Example: {"claimed_at":"2026-11-20T10:00:00Z","created_at":"2026-11-20T09:30:00Z","description":"","id":"019a2f70-1b9c-7a02-8c7e-5d1f3a9b4c22","role":"owner","slug":"demo","state":"active","updated_at":"2026-11-20T10:00:00Z","visibility":"private"}
 	Project Project            `json:"project"`
 	Pushed  []PushedRepository `json:"pushed"`
+}
+
+// CountUse How many things there are and may be.
+//
+// Example: {"allowed":100,"name":"robots","used":1}
+type CountUse struct {
+	// Allowed 0: any number.
+	Allowed int64 `json:"allowed"`
+
+	// Name One of `projects`, `project_creations` (within a day), `uploads` (open ones of one principal), `tags` (of one repository), `tokens`, `sessions`, `robots`, `members`, `runner_grants`.
+	Name string `json:"name"`
+
+	// Own It is not the server's.
+	Own *bool `json:"own,omitempty"`
+
+	// Used Left out where each repository or principal counts by itself.
+	Used *int64 `json:"used,omitempty"`
 }
 
 // CreatedInvite An invitation that was just created.
@@ -304,6 +440,48 @@ type InviteList struct {
 	Items []Invite `json:"items"`
 }
 
+// Limits The limits of a user, a project or a runner.
+//
+// Example: {"counts":[{"allowed":100,"name":"projects","used":3}],"id":"019a2f6e-7c1b-7d3e-9a41-2b5c8f0e6d11","kind":"user","rates":[{"burst":4000,"class":"read","left":4000,"per_minute":12000}]}
+type Limits struct {
+	Counts []CountUse         `json:"counts"`
+	ID     openapi_types.UUID `json:"id"`
+	Kind   string             `json:"kind"`
+
+	// QuotaBytes The quota of its own, of a project or of all projects of a user's account together; 0: any amount. Left out: as the server says.
+	QuotaBytes *int64    `json:"quota_bytes,omitempty"`
+	Rates      []RateUse `json:"rates"`
+}
+
+// LimitsUpdate Limits of its own. 0 is no limit.
+//
+// Example: {"counts":{"uploads":5000},"rates":{"read":{"burst":10000,"per_minute":60000}}}
+type LimitsUpdate struct {
+	Counts     *map[string]int64 `json:"counts,omitempty"`
+	QuotaBytes *int64            `json:"quota_bytes,omitempty"`
+	Rates      *struct {
+		// API How often something may be asked for.
+		//
+		// Example: {"burst":10000,"per_minute":60000}
+		API *Rate `json:"api,omitempty"`
+
+		// Read How often something may be asked for.
+		//
+		// Example: {"burst":10000,"per_minute":60000}
+		Read *Rate `json:"read,omitempty"`
+
+		// Token How often something may be asked for.
+		//
+		// Example: {"burst":10000,"per_minute":60000}
+		Token *Rate `json:"token,omitempty"`
+
+		// Write How often something may be asked for.
+		//
+		// Example: {"burst":10000,"per_minute":60000}
+		Write *Rate `json:"write,omitempty"`
+	} `json:"rates,omitempty"`
+}
+
 // LoginRequest Either e-mail address and password, or a token.
 //
 // Example: {"email":"ada@example.org","password":"correct horse battery"}
@@ -396,6 +574,22 @@ type MemberUpdate struct {
 	Role Role `json:"role"`
 }
 
+// NetworkActivity What was done from a network.
+type NetworkActivity struct {
+	// Bytes Sent as blobs and manifests.
+	Bytes int64 `json:"bytes"`
+
+	// Network An IPv4 address, or the /64 of an IPv6 address. Left out: many, each of which did little.
+	Network         *string `json:"network,omitempty"`
+	ProjectsCreated int64   `json:"projects_created"`
+
+	// Pushes Manifests.
+	Pushes int64 `json:"pushes"`
+
+	// Refused Requests over a limit or quota.
+	Refused int64 `json:"refused"`
+}
+
 // OpenedSession A session that was just opened.
 type OpenedSession struct {
 	// Secret The session's secret, shown only here: send it as `Authorization: Bearer`.
@@ -432,7 +626,7 @@ type Problem struct {
 	Status    int     `json:"status"`
 	Title     string  `json:"title"`
 
-	// Type A stable URI that says what is wrong: `urn:berth:problem:` and one of `bad-request` (400), `unauthenticated` (401), `forbidden` (403), `not-found` (404), `method-not-allowed` (405), `conflict` (409), `slug-taken` (409), `slug-reserved` (409), `already-exists` (409), `already-claimed` (409), `last-owner` (409), `last-admin` (409), `immutable` (409), `over-quota` (409), `in-progress` (409), `version-mismatch` (412), `too-large` (413), `unsupported-media-type` (415), `invalid` (422), `idempotency-key-reused` (422), `too-many-requests` (429), `internal` (500), `unavailable` (503).
+	// Type A stable URI that says what is wrong: `urn:berth:problem:` and one of `bad-request` (400), `unauthenticated` (401), `forbidden` (403), `not-found` (404), `method-not-allowed` (405), `conflict` (409), `slug-taken` (409), `slug-reserved` (409), `already-exists` (409), `already-claimed` (409), `last-owner` (409), `last-admin` (409), `immutable` (409), `over-quota` (409), `in-progress` (409), `version-mismatch` (412), `too-large` (413), `unsupported-media-type` (415), `invalid` (422), `idempotency-key-reused` (422), `over-limit` (403), `too-many-requests` (429), `internal` (500), `unavailable` (503).
 	Type string `json:"type"`
 }
 
@@ -466,6 +660,22 @@ type Project struct {
 
 	// Visibility Who may pull without a role.
 	Visibility Visibility `json:"visibility"`
+}
+
+// ProjectActivity What was done in a project.
+type ProjectActivity struct {
+	// Bytes Sent as blobs and manifests.
+	Bytes int64 `json:"bytes"`
+
+	// Project Left out: none that exists, or many.
+	Project *openapi_types.UUID `json:"project,omitempty"`
+
+	// Pushes Manifests.
+	Pushes int64 `json:"pushes"`
+
+	// Refused Requests over a limit or quota.
+	Refused int64   `json:"refused"`
+	Slug    *string `json:"slug,omitempty"`
 }
 
 // ProjectCreate A new project, owned by the caller.
@@ -520,6 +730,52 @@ type PushedRepository struct {
 
 	// Tags Number of tags.
 	Tags int64 `json:"tags"`
+}
+
+// QuotaUse Bytes that are held and may be held.
+//
+// Example: {"allowed":1073741824,"pending":0,"used":31457280}
+type QuotaUse struct {
+	// Allowed The quota; 0: none.
+	Allowed int64 `json:"allowed"`
+
+	// Own It is not the server's.
+	Own *bool `json:"own,omitempty"`
+
+	// Pending What uploads hold that have not ended.
+	Pending int64 `json:"pending"`
+
+	// Used What is stored.
+	Used int64 `json:"used"`
+}
+
+// Rate How often something may be asked for.
+//
+// Example: {"burst":10000,"per_minute":60000}
+type Rate struct {
+	Burst int64 `json:"burst"`
+
+	// PerMinute 0: as often as one likes.
+	PerMinute int64 `json:"per_minute"`
+}
+
+// RateUse How often something may be asked for.
+//
+// Example: {"burst":4000,"class":"read","left":3990,"per_minute":12000}
+type RateUse struct {
+	Burst int64 `json:"burst"`
+
+	// Class `token`, `read`, `write` or `api`.
+	Class string `json:"class"`
+
+	// Left How many can be made at once on the server that answers; left out without a limit.
+	Left *int64 `json:"left,omitempty"`
+
+	// Own It is not the server's.
+	Own *bool `json:"own,omitempty"`
+
+	// PerMinute 0: as often as one likes.
+	PerMinute int64 `json:"per_minute"`
 }
 
 // Repository A repository.
@@ -1008,13 +1264,19 @@ type TrashList struct {
 
 // Usage What a project holds.
 //
-// Example: {"bytes":31457280,"manifests":1,"repositories":1,"tags":1}
+// Example: {"bytes":31457280,"counts":[{"allowed":100,"name":"robots","used":1}],"manifests":1,"quota":{"allowed":1073741824,"pending":0,"used":31457280},"repositories":1,"tags":1}
 type Usage struct {
 	// Bytes Size of all that is visible, in bytes; a blob counts once.
-	Bytes int64 `json:"bytes"`
+	Bytes  int64       `json:"bytes"`
+	Counts *[]CountUse `json:"counts,omitempty"`
 
 	// Manifests Number.
 	Manifests int64 `json:"manifests"`
+
+	// Quota Bytes that are held and may be held.
+	//
+	// Example: {"allowed":1073741824,"pending":0,"used":31457280}
+	Quota *QuotaUse `json:"quota,omitempty"`
 
 	// Repositories Number.
 	Repositories int64 `json:"repositories"`
@@ -1069,6 +1331,27 @@ type UserUpdate struct {
 // Visibility Who may pull without a role.
 type Visibility string
 
+// AuditAction defines model for AuditAction.
+type AuditAction = string
+
+// AuditActor defines model for AuditActor.
+type AuditActor = string
+
+// AuditObject defines model for AuditObject.
+type AuditObject = string
+
+// AuditProject defines model for AuditProject.
+type AuditProject = openapi_types.UUID
+
+// AuditRepository defines model for AuditRepository.
+type AuditRepository = string
+
+// AuditSince defines model for AuditSince.
+type AuditSince = time.Time
+
+// AuditUntil defines model for AuditUntil.
+type AuditUntil = time.Time
+
 // Cursor defines model for Cursor.
 type Cursor = string
 
@@ -1087,6 +1370,9 @@ type InviteParam = openapi_types.UUID
 // Limit defines model for Limit.
 type Limit = int
 
+// LimitKindParam defines model for LimitKindParam.
+type LimitKindParam = string
+
 // PathParam defines model for PathParam.
 type PathParam = string
 
@@ -1104,6 +1390,9 @@ type RunnerParam = openapi_types.UUID
 
 // SessionParam defines model for SessionParam.
 type SessionParam = openapi_types.UUID
+
+// SubjectParam defines model for SubjectParam.
+type SubjectParam = openapi_types.UUID
 
 // TagParam defines model for TagParam.
 type TagParam = string
@@ -1147,6 +1436,81 @@ type Unauthenticated = Problem
 // Example: {"detail":"The request has 1 error.","errors":[{"detail":"is reserved","pointer":"/slug"}],"request_id":"01a1fa3a-2828-77d9-8bdf-bef6a32412fe","status":422,"title":"Invalid request","type":"urn:berth:problem:invalid"}
 type VersionMismatch = Problem
 
+// ListAllAuditParams defines parameters for ListAllAudit.
+type ListAllAuditParams struct {
+	// Project Only what is about the project of this ID.
+	Project *AuditProject `form:"project,omitempty" json:"project,omitempty"`
+
+	// Limit Most items in the answer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where to go on; from the `Link` of the page before. Opaque.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Actor Only what this principal did: `user:<id>`, `robot:<id>`, `runner:<id>`, `anonymous`, `system`, `operator`.
+	Actor *AuditActor `form:"actor,omitempty" json:"actor,omitempty"`
+
+	// Action Only this action, such as `robot.create`, or with a dot at the end all actions of a kind, such as `robot.`.
+	Action *AuditAction `form:"action,omitempty" json:"action,omitempty"`
+
+	// Outcome Only what was done, or what was refused.
+	Outcome *AuditOutcome `form:"outcome,omitempty" json:"outcome,omitempty"`
+
+	// Object Only what was done to this ID, digest or tag.
+	Object *AuditObject `form:"object,omitempty" json:"object,omitempty"`
+
+	// Repository Only what was done in the repository of this path below the project.
+	Repository *AuditRepository `form:"repository,omitempty" json:"repository,omitempty"`
+
+	// Since Only what was done at this instant or later.
+	Since *AuditSince `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only what was done before this instant.
+	Until *AuditUntil `form:"until,omitempty" json:"until,omitempty"`
+}
+
+// ExportAllAuditParams defines parameters for ExportAllAudit.
+type ExportAllAuditParams struct {
+	// Project Only what is about the project of this ID.
+	Project *AuditProject `form:"project,omitempty" json:"project,omitempty"`
+
+	// Actor Only what this principal did: `user:<id>`, `robot:<id>`, `runner:<id>`, `anonymous`, `system`, `operator`.
+	Actor *AuditActor `form:"actor,omitempty" json:"actor,omitempty"`
+
+	// Action Only this action, such as `robot.create`, or with a dot at the end all actions of a kind, such as `robot.`.
+	Action *AuditAction `form:"action,omitempty" json:"action,omitempty"`
+
+	// Outcome Only what was done, or what was refused.
+	Outcome *AuditOutcome `form:"outcome,omitempty" json:"outcome,omitempty"`
+
+	// Object Only what was done to this ID, digest or tag.
+	Object *AuditObject `form:"object,omitempty" json:"object,omitempty"`
+
+	// Repository Only what was done in the repository of this path below the project.
+	Repository *AuditRepository `form:"repository,omitempty" json:"repository,omitempty"`
+
+	// Since Only what was done at this instant or later.
+	Since *AuditSince `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only what was done before this instant.
+	Until *AuditUntil `form:"until,omitempty" json:"until,omitempty"`
+}
+
+// ListBlockedParams defines parameters for ListBlocked.
+type ListBlockedParams struct {
+	// Limit Most items in the answer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where to go on; from the `Link` of the page before. Opaque.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// BlockDigestParams defines parameters for BlockDigest.
+type BlockDigestParams struct {
+	// IdempotencyKey Makes a repeated request safe: within 24 hours, the same request with the same credential and key gives the same answer and does nothing again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ListInvitesParams defines parameters for ListInvites.
 type ListInvitesParams struct {
 	// Limit Most items in the answer.
@@ -1175,6 +1539,15 @@ type ListAllProjectsParams struct {
 
 	// Prefix Only those whose slug begins so.
 	Prefix *string `form:"prefix,omitempty" json:"prefix,omitempty"`
+}
+
+// ReportAnonymousPushersParams defines parameters for ReportAnonymousPushers.
+type ReportAnonymousPushersParams struct {
+	// Since From the hour of this instant on, at most 48 hours ago. Without it, the last 24 hours.
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Limit Most items in the answer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // ListServerRunnersParams defines parameters for ListServerRunners.
@@ -1262,6 +1635,60 @@ type DeleteProjectParams struct {
 type UpdateProjectParams struct {
 	// IfMatch Change only if this is still the entity tag; else 412.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// ListAuditParams defines parameters for ListAudit.
+type ListAuditParams struct {
+	// Limit Most items in the answer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where to go on; from the `Link` of the page before. Opaque.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Actor Only what this principal did: `user:<id>`, `robot:<id>`, `runner:<id>`, `anonymous`, `system`, `operator`.
+	Actor *AuditActor `form:"actor,omitempty" json:"actor,omitempty"`
+
+	// Action Only this action, such as `robot.create`, or with a dot at the end all actions of a kind, such as `robot.`.
+	Action *AuditAction `form:"action,omitempty" json:"action,omitempty"`
+
+	// Outcome Only what was done, or what was refused.
+	Outcome *AuditOutcome `form:"outcome,omitempty" json:"outcome,omitempty"`
+
+	// Object Only what was done to this ID, digest or tag.
+	Object *AuditObject `form:"object,omitempty" json:"object,omitempty"`
+
+	// Repository Only what was done in the repository of this path below the project.
+	Repository *AuditRepository `form:"repository,omitempty" json:"repository,omitempty"`
+
+	// Since Only what was done at this instant or later.
+	Since *AuditSince `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only what was done before this instant.
+	Until *AuditUntil `form:"until,omitempty" json:"until,omitempty"`
+}
+
+// ExportAuditParams defines parameters for ExportAudit.
+type ExportAuditParams struct {
+	// Actor Only what this principal did: `user:<id>`, `robot:<id>`, `runner:<id>`, `anonymous`, `system`, `operator`.
+	Actor *AuditActor `form:"actor,omitempty" json:"actor,omitempty"`
+
+	// Action Only this action, such as `robot.create`, or with a dot at the end all actions of a kind, such as `robot.`.
+	Action *AuditAction `form:"action,omitempty" json:"action,omitempty"`
+
+	// Outcome Only what was done, or what was refused.
+	Outcome *AuditOutcome `form:"outcome,omitempty" json:"outcome,omitempty"`
+
+	// Object Only what was done to this ID, digest or tag.
+	Object *AuditObject `form:"object,omitempty" json:"object,omitempty"`
+
+	// Repository Only what was done in the repository of this path below the project.
+	Repository *AuditRepository `form:"repository,omitempty" json:"repository,omitempty"`
+
+	// Since Only what was done at this instant or later.
+	Since *AuditSince `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only what was done before this instant.
+	Until *AuditUntil `form:"until,omitempty" json:"until,omitempty"`
 }
 
 // ListMembersParams defines parameters for ListMembers.
@@ -1411,8 +1838,14 @@ type CreateTokenParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// BlockDigestJSONRequestBody defines body for BlockDigest for application/json ContentType.
+type BlockDigestJSONRequestBody = BlockRequest
+
 // CreateInviteJSONRequestBody defines body for CreateInvite for application/json ContentType.
 type CreateInviteJSONRequestBody = InviteCreate
+
+// SetLimitsJSONRequestBody defines body for SetLimits for application/json ContentType.
+type SetLimitsJSONRequestBody = LimitsUpdate
 
 // SuspendProjectJSONRequestBody defines body for SuspendProject for application/json ContentType.
 type SuspendProjectJSONRequestBody = SuspendRequest
@@ -1485,6 +1918,21 @@ type CreateTokenJSONRequestBody = TokenCreate
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListAllAudit List the audit log of the server
+	// (GET /admin/audit)
+	ListAllAudit(c *gin.Context, params ListAllAuditParams)
+	// ExportAllAudit Export the audit log of the server
+	// (GET /admin/audit/export)
+	ExportAllAudit(c *gin.Context, params ExportAllAuditParams)
+	// ListBlocked List blocked digests
+	// (GET /admin/blocklist)
+	ListBlocked(c *gin.Context, params ListBlockedParams)
+	// BlockDigest Block a digest
+	// (POST /admin/blocklist)
+	BlockDigest(c *gin.Context, params BlockDigestParams)
+	// UnblockDigest Unblock a digest
+	// (DELETE /admin/blocklist/{digest})
+	UnblockDigest(c *gin.Context, digest DigestParam)
 	// ListInvites List invitations
 	// (GET /admin/invites)
 	ListInvites(c *gin.Context, params ListInvitesParams)
@@ -1494,6 +1942,12 @@ type ServerInterface interface {
 	// RevokeInvite Revoke an invitation
 	// (DELETE /admin/invites/{invite})
 	RevokeInvite(c *gin.Context, invite InviteParam)
+	// GetLimits Get the limits of a user, a project or a runner, and how much of them is used
+	// (GET /admin/limits/{kind}/{subject})
+	GetLimits(c *gin.Context, kind LimitKindParam, subject SubjectParam)
+	// SetLimits Give a user, a project or a runner limits of its own
+	// (PUT /admin/limits/{kind}/{subject})
+	SetLimits(c *gin.Context, kind LimitKindParam, subject SubjectParam)
 	// ListAllProjects List all projects
 	// (GET /admin/projects)
 	ListAllProjects(c *gin.Context, params ListAllProjectsParams)
@@ -1503,6 +1957,9 @@ type ServerInterface interface {
 	// SuspendProject Suspend a project
 	// (POST /admin/projects/{project}/suspend)
 	SuspendProject(c *gin.Context, project ProjectParam)
+	// ReportAnonymousPushers Who pushed most without an account
+	// (GET /admin/reports/anonymous-pushers)
+	ReportAnonymousPushers(c *gin.Context, params ReportAnonymousPushersParams)
 	// ListServerRunners List runners of the server
 	// (GET /admin/runners)
 	ListServerRunners(c *gin.Context, params ListServerRunnersParams)
@@ -1563,6 +2020,12 @@ type ServerInterface interface {
 	// UpdateProject Change a project
 	// (PATCH /projects/{project})
 	UpdateProject(c *gin.Context, project ProjectParam, params UpdateProjectParams)
+	// ListAudit List the audit log of a project
+	// (GET /projects/{project}/audit)
+	ListAudit(c *gin.Context, project ProjectParam, params ListAuditParams)
+	// ExportAudit Export the audit log of a project
+	// (GET /projects/{project}/audit/export)
+	ExportAudit(c *gin.Context, project ProjectParam, params ExportAuditParams)
 	// ClaimProject Claim a project
 	// (POST /projects/{project}/claim)
 	ClaimProject(c *gin.Context, project ProjectParam)
@@ -1700,6 +2163,288 @@ type ServerInterfaceWrapper struct {
 
 type MiddlewareFunc func(c *gin.Context)
 
+// ListAllAudit operation middleware
+func (siw *ServerInterfaceWrapper) ListAllAudit(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAllAuditParams
+
+	// ------------- Optional query parameter "project" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "project", c.Request.URL.Query(), &params.Project, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "actor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "actor", c.Request.URL.Query(), &params.Actor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter actor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "action" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "action", c.Request.URL.Query(), &params.Action, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter action: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "outcome" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "outcome", c.Request.URL.Query(), &params.Outcome, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter outcome: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "object" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "object", c.Request.URL.Query(), &params.Object, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter object: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "repository" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "repository", c.Request.URL.Query(), &params.Repository, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter repository: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", c.Request.URL.Query(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter since: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", c.Request.URL.Query(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter until: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListAllAudit(c, params)
+}
+
+// ExportAllAudit operation middleware
+func (siw *ServerInterfaceWrapper) ExportAllAudit(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ExportAllAuditParams
+
+	// ------------- Optional query parameter "project" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "project", c.Request.URL.Query(), &params.Project, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "actor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "actor", c.Request.URL.Query(), &params.Actor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter actor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "action" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "action", c.Request.URL.Query(), &params.Action, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter action: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "outcome" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "outcome", c.Request.URL.Query(), &params.Outcome, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter outcome: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "object" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "object", c.Request.URL.Query(), &params.Object, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter object: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "repository" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "repository", c.Request.URL.Query(), &params.Repository, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter repository: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", c.Request.URL.Query(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter since: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", c.Request.URL.Query(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter until: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ExportAllAudit(c, params)
+}
+
+// ListBlocked operation middleware
+func (siw *ServerInterfaceWrapper) ListBlocked(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListBlockedParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListBlocked(c, params)
+}
+
+// BlockDigest operation middleware
+func (siw *ServerInterfaceWrapper) BlockDigest(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params BlockDigestParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.BlockDigest(c, params)
+}
+
+// UnblockDigest operation middleware
+func (siw *ServerInterfaceWrapper) UnblockDigest(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "digest" -------------
+	var digest DigestParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "digest", c.Param("digest"), &digest, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter digest: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UnblockDigest(c, digest)
+}
+
 // ListInvites operation middleware
 func (siw *ServerInterfaceWrapper) ListInvites(c *gin.Context) {
 
@@ -1798,6 +2543,74 @@ func (siw *ServerInterfaceWrapper) RevokeInvite(c *gin.Context) {
 	}
 
 	siw.Handler.RevokeInvite(c, invite)
+}
+
+// GetLimits operation middleware
+func (siw *ServerInterfaceWrapper) GetLimits(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "kind" -------------
+	var kind LimitKindParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "kind", c.Param("kind"), &kind, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter kind: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "subject" -------------
+	var subject SubjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "subject", c.Param("subject"), &subject, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter subject: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetLimits(c, kind, subject)
+}
+
+// SetLimits operation middleware
+func (siw *ServerInterfaceWrapper) SetLimits(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "kind" -------------
+	var kind LimitKindParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "kind", c.Param("kind"), &kind, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter kind: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "subject" -------------
+	var subject SubjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "subject", c.Param("subject"), &subject, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter subject: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.SetLimits(c, kind, subject)
 }
 
 // ListAllProjects operation middleware
@@ -1899,6 +2712,41 @@ func (siw *ServerInterfaceWrapper) SuspendProject(c *gin.Context) {
 	}
 
 	siw.Handler.SuspendProject(c, project)
+}
+
+// ReportAnonymousPushers operation middleware
+func (siw *ServerInterfaceWrapper) ReportAnonymousPushers(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReportAnonymousPushersParams
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", c.Request.URL.Query(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter since: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ReportAnonymousPushers(c, params)
 }
 
 // ListServerRunners operation middleware
@@ -2535,6 +3383,190 @@ func (siw *ServerInterfaceWrapper) UpdateProject(c *gin.Context) {
 	}
 
 	siw.Handler.UpdateProject(c, project, params)
+}
+
+// ListAudit operation middleware
+func (siw *ServerInterfaceWrapper) ListAudit(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAuditParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "actor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "actor", c.Request.URL.Query(), &params.Actor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter actor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "action" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "action", c.Request.URL.Query(), &params.Action, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter action: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "outcome" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "outcome", c.Request.URL.Query(), &params.Outcome, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter outcome: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "object" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "object", c.Request.URL.Query(), &params.Object, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter object: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "repository" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "repository", c.Request.URL.Query(), &params.Repository, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter repository: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", c.Request.URL.Query(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter since: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", c.Request.URL.Query(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter until: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListAudit(c, project, params)
+}
+
+// ExportAudit operation middleware
+func (siw *ServerInterfaceWrapper) ExportAudit(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project ProjectParam
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", c.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter project: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ExportAuditParams
+
+	// ------------- Optional query parameter "actor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "actor", c.Request.URL.Query(), &params.Actor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter actor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "action" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "action", c.Request.URL.Query(), &params.Action, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter action: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "outcome" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "outcome", c.Request.URL.Query(), &params.Outcome, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter outcome: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "object" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "object", c.Request.URL.Query(), &params.Object, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter object: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "repository" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "repository", c.Request.URL.Query(), &params.Repository, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter repository: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", c.Request.URL.Query(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter since: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", c.Request.URL.Query(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter until: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ExportAudit(c, project, params)
 }
 
 // ClaimProject operation middleware
@@ -4278,6 +5310,10 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/projects/:project/repositories/:path", wrapper.GetRepository)
 	router.GET(options.BaseURL+"/projects/:project/repositories/:path/tags", wrapper.ListTags)
 	router.GET(options.BaseURL+"/projects/:project/repositories/:path/manifests", wrapper.ListManifests)
+	router.GET(options.BaseURL+"/projects/:project/audit", wrapper.ListAudit)
+	router.GET(options.BaseURL+"/projects/:project/audit/export", wrapper.ExportAudit)
+	router.GET(options.BaseURL+"/admin/audit", wrapper.ListAllAudit)
+	router.GET(options.BaseURL+"/admin/audit/export", wrapper.ExportAllAudit)
 	router.POST(options.BaseURL+"/projects/:project/repositories/:path/restore", wrapper.RestoreRepository)
 	router.DELETE(options.BaseURL+"/projects/:project/repositories/:path/manifests/:digest", wrapper.DeleteManifest)
 	router.POST(options.BaseURL+"/projects/:project/repositories/:path/manifests/:digest/restore", wrapper.RestoreManifest)
@@ -4308,6 +5344,12 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/admin/projects", wrapper.ListAllProjects)
 	router.POST(options.BaseURL+"/admin/projects/:project/suspend", wrapper.SuspendProject)
 	router.POST(options.BaseURL+"/admin/projects/:project/resume", wrapper.ResumeProject)
+	router.GET(options.BaseURL+"/admin/limits/:kind/:subject", wrapper.GetLimits)
+	router.PUT(options.BaseURL+"/admin/limits/:kind/:subject", wrapper.SetLimits)
+	router.GET(options.BaseURL+"/admin/blocklist", wrapper.ListBlocked)
+	router.POST(options.BaseURL+"/admin/blocklist", wrapper.BlockDigest)
+	router.DELETE(options.BaseURL+"/admin/blocklist/:digest", wrapper.UnblockDigest)
+	router.GET(options.BaseURL+"/admin/reports/anonymous-pushers", wrapper.ReportAnonymousPushers)
 }
 
 type ConflictApplicationProblemPlusJSONResponse Problem
@@ -4337,6 +5379,550 @@ type UnauthenticatedApplicationProblemPlusJSONResponse struct {
 }
 
 type VersionMismatchApplicationProblemPlusJSONResponse Problem
+
+type ListAllAuditRequestObject struct {
+	Params ListAllAuditParams
+}
+
+type ListAllAuditResponseObject interface {
+	VisitListAllAuditResponse(w http.ResponseWriter) error
+}
+
+type ListAllAudit200ResponseHeaders struct {
+	Link *string
+}
+
+type ListAllAudit200JSONResponse struct {
+	Body    AuditEntryList
+	Headers ListAllAudit200ResponseHeaders
+}
+
+func (response ListAllAudit200JSONResponse) VisitListAllAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Link != nil {
+		w.Header().Set("Link", fmt.Sprint(*response.Headers.Link))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAllAudit401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response ListAllAudit401ApplicationProblemPlusJSONResponse) VisitListAllAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAllAudit403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ListAllAudit403ApplicationProblemPlusJSONResponse) VisitListAllAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAllAudit422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response ListAllAudit422ApplicationProblemPlusJSONResponse) VisitListAllAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAllAuditdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListAllAuditdefaultApplicationProblemPlusJSONResponse) VisitListAllAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportAllAuditRequestObject struct {
+	Params ExportAllAuditParams
+}
+
+type ExportAllAuditResponseObject interface {
+	VisitExportAllAuditResponse(w http.ResponseWriter) error
+}
+
+type ExportAllAudit200ApplicationXNdjsonResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ExportAllAudit200ApplicationXNdjsonResponse) VisitExportAllAuditResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ExportAllAudit401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response ExportAllAudit401ApplicationProblemPlusJSONResponse) VisitExportAllAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportAllAudit403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ExportAllAudit403ApplicationProblemPlusJSONResponse) VisitExportAllAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportAllAudit422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response ExportAllAudit422ApplicationProblemPlusJSONResponse) VisitExportAllAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportAllAuditdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ExportAllAuditdefaultApplicationProblemPlusJSONResponse) VisitExportAllAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBlockedRequestObject struct {
+	Params ListBlockedParams
+}
+
+type ListBlockedResponseObject interface {
+	VisitListBlockedResponse(w http.ResponseWriter) error
+}
+
+type ListBlocked200ResponseHeaders struct {
+	Link *string
+}
+
+type ListBlocked200JSONResponse struct {
+	Body    BlockedList
+	Headers ListBlocked200ResponseHeaders
+}
+
+func (response ListBlocked200JSONResponse) VisitListBlockedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Link != nil {
+		w.Header().Set("Link", fmt.Sprint(*response.Headers.Link))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBlocked401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response ListBlocked401ApplicationProblemPlusJSONResponse) VisitListBlockedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBlocked403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ListBlocked403ApplicationProblemPlusJSONResponse) VisitListBlockedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBlocked422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response ListBlocked422ApplicationProblemPlusJSONResponse) VisitListBlockedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBlockeddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListBlockeddefaultApplicationProblemPlusJSONResponse) VisitListBlockedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BlockDigestRequestObject struct {
+	Params BlockDigestParams
+	Body   *BlockDigestJSONRequestBody
+}
+
+type BlockDigestResponseObject interface {
+	VisitBlockDigestResponse(w http.ResponseWriter) error
+}
+
+type BlockDigest201ResponseHeaders struct {
+	IdempotencyReplayed *string
+	Location            *string
+}
+
+type BlockDigest201JSONResponse struct {
+	Body    Blocked
+	Headers BlockDigest201ResponseHeaders
+}
+
+func (response BlockDigest201JSONResponse) VisitBlockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BlockDigest401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response BlockDigest401ApplicationProblemPlusJSONResponse) VisitBlockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BlockDigest403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response BlockDigest403ApplicationProblemPlusJSONResponse) VisitBlockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BlockDigest409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response BlockDigest409ApplicationProblemPlusJSONResponse) VisitBlockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BlockDigest422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response BlockDigest422ApplicationProblemPlusJSONResponse) VisitBlockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BlockDigestdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response BlockDigestdefaultApplicationProblemPlusJSONResponse) VisitBlockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnblockDigestRequestObject struct {
+	Digest DigestParam `json:"digest"`
+}
+
+type UnblockDigestResponseObject interface {
+	VisitUnblockDigestResponse(w http.ResponseWriter) error
+}
+
+type UnblockDigest204Response struct {
+}
+
+func (response UnblockDigest204Response) VisitUnblockDigestResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type UnblockDigest401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response UnblockDigest401ApplicationProblemPlusJSONResponse) VisitUnblockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnblockDigest403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response UnblockDigest403ApplicationProblemPlusJSONResponse) VisitUnblockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnblockDigest404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response UnblockDigest404ApplicationProblemPlusJSONResponse) VisitUnblockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnblockDigestdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response UnblockDigestdefaultApplicationProblemPlusJSONResponse) VisitUnblockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
 
 type ListInvitesRequestObject struct {
 	Params ListInvitesParams
@@ -4641,6 +6227,213 @@ type RevokeInvitedefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response RevokeInvitedefaultApplicationProblemPlusJSONResponse) VisitRevokeInviteResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLimitsRequestObject struct {
+	Kind    LimitKindParam `json:"kind"`
+	Subject SubjectParam   `json:"subject"`
+}
+
+type GetLimitsResponseObject interface {
+	VisitGetLimitsResponse(w http.ResponseWriter) error
+}
+
+type GetLimits200JSONResponse Limits
+
+func (response GetLimits200JSONResponse) VisitGetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLimits401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response GetLimits401ApplicationProblemPlusJSONResponse) VisitGetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLimits403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetLimits403ApplicationProblemPlusJSONResponse) VisitGetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLimits404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetLimits404ApplicationProblemPlusJSONResponse) VisitGetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLimitsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetLimitsdefaultApplicationProblemPlusJSONResponse) VisitGetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetLimitsRequestObject struct {
+	Kind    LimitKindParam `json:"kind"`
+	Subject SubjectParam   `json:"subject"`
+	Body    *SetLimitsJSONRequestBody
+}
+
+type SetLimitsResponseObject interface {
+	VisitSetLimitsResponse(w http.ResponseWriter) error
+}
+
+type SetLimits200JSONResponse Limits
+
+func (response SetLimits200JSONResponse) VisitSetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetLimits401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response SetLimits401ApplicationProblemPlusJSONResponse) VisitSetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetLimits403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response SetLimits403ApplicationProblemPlusJSONResponse) VisitSetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetLimits404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response SetLimits404ApplicationProblemPlusJSONResponse) VisitSetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetLimits422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response SetLimits422ApplicationProblemPlusJSONResponse) VisitSetLimitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetLimitsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response SetLimitsdefaultApplicationProblemPlusJSONResponse) VisitSetLimitsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5002,6 +6795,100 @@ type SuspendProjectdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response SuspendProjectdefaultApplicationProblemPlusJSONResponse) VisitSuspendProjectResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReportAnonymousPushersRequestObject struct {
+	Params ReportAnonymousPushersParams
+}
+
+type ReportAnonymousPushersResponseObject interface {
+	VisitReportAnonymousPushersResponse(w http.ResponseWriter) error
+}
+
+type ReportAnonymousPushers200JSONResponse AnonymousPushers
+
+func (response ReportAnonymousPushers200JSONResponse) VisitReportAnonymousPushersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReportAnonymousPushers401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response ReportAnonymousPushers401ApplicationProblemPlusJSONResponse) VisitReportAnonymousPushersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReportAnonymousPushers403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ReportAnonymousPushers403ApplicationProblemPlusJSONResponse) VisitReportAnonymousPushersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReportAnonymousPushers422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response ReportAnonymousPushers422ApplicationProblemPlusJSONResponse) VisitReportAnonymousPushersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReportAnonymousPushersdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ReportAnonymousPushersdefaultApplicationProblemPlusJSONResponse) VisitReportAnonymousPushersResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -7166,6 +9053,267 @@ type UpdateProjectdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response UpdateProjectdefaultApplicationProblemPlusJSONResponse) VisitUpdateProjectResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAuditRequestObject struct {
+	Project ProjectParam `json:"project"`
+	Params  ListAuditParams
+}
+
+type ListAuditResponseObject interface {
+	VisitListAuditResponse(w http.ResponseWriter) error
+}
+
+type ListAudit200ResponseHeaders struct {
+	Link *string
+}
+
+type ListAudit200JSONResponse struct {
+	Body    AuditEntryList
+	Headers ListAudit200ResponseHeaders
+}
+
+func (response ListAudit200JSONResponse) VisitListAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Link != nil {
+		w.Header().Set("Link", fmt.Sprint(*response.Headers.Link))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAudit401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response ListAudit401ApplicationProblemPlusJSONResponse) VisitListAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAudit403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ListAudit403ApplicationProblemPlusJSONResponse) VisitListAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAudit404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response ListAudit404ApplicationProblemPlusJSONResponse) VisitListAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAudit422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response ListAudit422ApplicationProblemPlusJSONResponse) VisitListAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAuditdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListAuditdefaultApplicationProblemPlusJSONResponse) VisitListAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportAuditRequestObject struct {
+	Project ProjectParam `json:"project"`
+	Params  ExportAuditParams
+}
+
+type ExportAuditResponseObject interface {
+	VisitExportAuditResponse(w http.ResponseWriter) error
+}
+
+type ExportAudit200ApplicationXNdjsonResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ExportAudit200ApplicationXNdjsonResponse) VisitExportAuditResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ExportAudit401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response ExportAudit401ApplicationProblemPlusJSONResponse) VisitExportAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportAudit403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ExportAudit403ApplicationProblemPlusJSONResponse) VisitExportAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportAudit404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response ExportAudit404ApplicationProblemPlusJSONResponse) VisitExportAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportAudit422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response ExportAudit422ApplicationProblemPlusJSONResponse) VisitExportAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportAuditdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ExportAuditdefaultApplicationProblemPlusJSONResponse) VisitExportAuditResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -12137,6 +14285,21 @@ func (response GetTokendefaultApplicationProblemPlusJSONResponse) VisitGetTokenR
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// ListAllAudit List the audit log of the server
+	// (GET /admin/audit)
+	ListAllAudit(ctx context.Context, request ListAllAuditRequestObject) (ListAllAuditResponseObject, error)
+	// ExportAllAudit Export the audit log of the server
+	// (GET /admin/audit/export)
+	ExportAllAudit(ctx context.Context, request ExportAllAuditRequestObject) (ExportAllAuditResponseObject, error)
+	// ListBlocked List blocked digests
+	// (GET /admin/blocklist)
+	ListBlocked(ctx context.Context, request ListBlockedRequestObject) (ListBlockedResponseObject, error)
+	// BlockDigest Block a digest
+	// (POST /admin/blocklist)
+	BlockDigest(ctx context.Context, request BlockDigestRequestObject) (BlockDigestResponseObject, error)
+	// UnblockDigest Unblock a digest
+	// (DELETE /admin/blocklist/{digest})
+	UnblockDigest(ctx context.Context, request UnblockDigestRequestObject) (UnblockDigestResponseObject, error)
 	// ListInvites List invitations
 	// (GET /admin/invites)
 	ListInvites(ctx context.Context, request ListInvitesRequestObject) (ListInvitesResponseObject, error)
@@ -12146,6 +14309,12 @@ type StrictServerInterface interface {
 	// RevokeInvite Revoke an invitation
 	// (DELETE /admin/invites/{invite})
 	RevokeInvite(ctx context.Context, request RevokeInviteRequestObject) (RevokeInviteResponseObject, error)
+	// GetLimits Get the limits of a user, a project or a runner, and how much of them is used
+	// (GET /admin/limits/{kind}/{subject})
+	GetLimits(ctx context.Context, request GetLimitsRequestObject) (GetLimitsResponseObject, error)
+	// SetLimits Give a user, a project or a runner limits of its own
+	// (PUT /admin/limits/{kind}/{subject})
+	SetLimits(ctx context.Context, request SetLimitsRequestObject) (SetLimitsResponseObject, error)
 	// ListAllProjects List all projects
 	// (GET /admin/projects)
 	ListAllProjects(ctx context.Context, request ListAllProjectsRequestObject) (ListAllProjectsResponseObject, error)
@@ -12155,6 +14324,9 @@ type StrictServerInterface interface {
 	// SuspendProject Suspend a project
 	// (POST /admin/projects/{project}/suspend)
 	SuspendProject(ctx context.Context, request SuspendProjectRequestObject) (SuspendProjectResponseObject, error)
+	// ReportAnonymousPushers Who pushed most without an account
+	// (GET /admin/reports/anonymous-pushers)
+	ReportAnonymousPushers(ctx context.Context, request ReportAnonymousPushersRequestObject) (ReportAnonymousPushersResponseObject, error)
 	// ListServerRunners List runners of the server
 	// (GET /admin/runners)
 	ListServerRunners(ctx context.Context, request ListServerRunnersRequestObject) (ListServerRunnersResponseObject, error)
@@ -12215,6 +14387,12 @@ type StrictServerInterface interface {
 	// UpdateProject Change a project
 	// (PATCH /projects/{project})
 	UpdateProject(ctx context.Context, request UpdateProjectRequestObject) (UpdateProjectResponseObject, error)
+	// ListAudit List the audit log of a project
+	// (GET /projects/{project}/audit)
+	ListAudit(ctx context.Context, request ListAuditRequestObject) (ListAuditResponseObject, error)
+	// ExportAudit Export the audit log of a project
+	// (GET /projects/{project}/audit/export)
+	ExportAudit(ctx context.Context, request ExportAuditRequestObject) (ExportAuditResponseObject, error)
 	// ClaimProject Claim a project
 	// (POST /projects/{project}/claim)
 	ClaimProject(ctx context.Context, request ClaimProjectRequestObject) (ClaimProjectResponseObject, error)
@@ -12400,6 +14578,154 @@ type strictHandler struct {
 	options     StrictGinServerOptions
 }
 
+// ListAllAudit operation middleware
+func (sh *strictHandler) ListAllAudit(ctx *gin.Context, params ListAllAuditParams) {
+	var request ListAllAuditRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAllAudit(ctx, request.(ListAllAuditRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAllAudit")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListAllAuditResponseObject); ok {
+		if err := validResponse.VisitListAllAuditResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ExportAllAudit operation middleware
+func (sh *strictHandler) ExportAllAudit(ctx *gin.Context, params ExportAllAuditParams) {
+	var request ExportAllAuditRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ExportAllAudit(ctx, request.(ExportAllAuditRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExportAllAudit")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ExportAllAuditResponseObject); ok {
+		if err := validResponse.VisitExportAllAuditResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListBlocked operation middleware
+func (sh *strictHandler) ListBlocked(ctx *gin.Context, params ListBlockedParams) {
+	var request ListBlockedRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListBlocked(ctx, request.(ListBlockedRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListBlocked")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListBlockedResponseObject); ok {
+		if err := validResponse.VisitListBlockedResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// BlockDigest operation middleware
+func (sh *strictHandler) BlockDigest(ctx *gin.Context, params BlockDigestParams) {
+	var request BlockDigestRequestObject
+
+	request.Params = params
+
+	var body BlockDigestJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.BlockDigest(ctx, request.(BlockDigestRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "BlockDigest")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(BlockDigestResponseObject); ok {
+		if err := validResponse.VisitBlockDigestResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UnblockDigest operation middleware
+func (sh *strictHandler) UnblockDigest(ctx *gin.Context, digest DigestParam) {
+	var request UnblockDigestRequestObject
+
+	request.Digest = digest
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UnblockDigest(ctx, request.(UnblockDigestRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UnblockDigest")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(UnblockDigestResponseObject); ok {
+		if err := validResponse.VisitUnblockDigestResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListInvites operation middleware
 func (sh *strictHandler) ListInvites(ctx *gin.Context, params ListInvitesParams) {
 	var request ListInvitesRequestObject
@@ -12496,6 +14822,78 @@ func (sh *strictHandler) RevokeInvite(ctx *gin.Context, invite InviteParam) {
 	}
 }
 
+// GetLimits operation middleware
+func (sh *strictHandler) GetLimits(ctx *gin.Context, kind LimitKindParam, subject SubjectParam) {
+	var request GetLimitsRequestObject
+
+	request.Kind = kind
+	request.Subject = subject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetLimits(ctx, request.(GetLimitsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetLimits")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetLimitsResponseObject); ok {
+		if err := validResponse.VisitGetLimitsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SetLimits operation middleware
+func (sh *strictHandler) SetLimits(ctx *gin.Context, kind LimitKindParam, subject SubjectParam) {
+	var request SetLimitsRequestObject
+
+	request.Kind = kind
+	request.Subject = subject
+
+	var body SetLimitsJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SetLimits(ctx, request.(SetLimitsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SetLimits")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(SetLimitsResponseObject); ok {
+		if err := validResponse.VisitSetLimitsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListAllProjects operation middleware
 func (sh *strictHandler) ListAllProjects(ctx *gin.Context, params ListAllProjectsParams) {
 	var request ListAllProjectsRequestObject
@@ -12585,6 +14983,32 @@ func (sh *strictHandler) SuspendProject(ctx *gin.Context, project ProjectParam) 
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(SuspendProjectResponseObject); ok {
 		if err := validResponse.VisitSuspendProjectResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ReportAnonymousPushers operation middleware
+func (sh *strictHandler) ReportAnonymousPushers(ctx *gin.Context, params ReportAnonymousPushersParams) {
+	var request ReportAnonymousPushersRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReportAnonymousPushers(ctx, request.(ReportAnonymousPushersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReportAnonymousPushers")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ReportAnonymousPushersResponseObject); ok {
+		if err := validResponse.VisitReportAnonymousPushersResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -13260,6 +15684,60 @@ func (sh *strictHandler) UpdateProject(ctx *gin.Context, project ProjectParam, p
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(UpdateProjectResponseObject); ok {
 		if err := validResponse.VisitUpdateProjectResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListAudit operation middleware
+func (sh *strictHandler) ListAudit(ctx *gin.Context, project ProjectParam, params ListAuditParams) {
+	var request ListAuditRequestObject
+
+	request.Project = project
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAudit(ctx, request.(ListAuditRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAudit")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListAuditResponseObject); ok {
+		if err := validResponse.VisitListAuditResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ExportAudit operation middleware
+func (sh *strictHandler) ExportAudit(ctx *gin.Context, project ProjectParam, params ExportAuditParams) {
+	var request ExportAuditRequestObject
+
+	request.Project = project
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ExportAudit(ctx, request.(ExportAuditRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExportAudit")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ExportAuditResponseObject); ok {
+		if err := validResponse.VisitExportAuditResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -62,6 +62,7 @@ var (
 	UnsupportedMediaType = kind(http.StatusUnsupportedMediaType, "unsupported-media-type", "The request is not JSON")
 	Invalid              = kind(http.StatusUnprocessableEntity, "invalid", "Invalid request")
 	KeyReused            = kind(http.StatusUnprocessableEntity, "idempotency-key-reused", "The key belongs to another request")
+	OverLimit            = kind(http.StatusForbidden, "over-limit", "There are too many already")
 	TooManyRequests      = kind(http.StatusTooManyRequests, "too-many-requests", "Too many requests")
 	Internal             = kind(http.StatusInternalServerError, "internal", "Something went wrong here")
 	Unavailable          = kind(http.StatusServiceUnavailable, "unavailable", "Temporarily unavailable").

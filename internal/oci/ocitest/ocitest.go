@@ -16,6 +16,7 @@ import (
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/database/dbtest"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/oci"
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/oci/content"
@@ -83,6 +84,8 @@ type Options struct {
 	MaxBlobSize int64
 	// ProjectQuota, UnclaimedQuota and AccountQuota are in bytes; 0 means none.
 	ProjectQuota, UnclaimedQuota, AccountQuota int64
+	// Counts are how many things there may be; 0 means any number.
+	Counts limits.Server
 	// Clock tells the time; nil means time.Now.
 	Clock func() time.Time
 	// Store stands between the plane and the Env's store; nil means nothing does.
@@ -130,6 +133,8 @@ type Replica struct {
 	Uploads  *uploads.Service
 	Auth     *auth.Service
 	Projects *projects.Service
+	// Activity has what callers without an account do.
+	Activity *limits.Activity
 	// Handler is the plane itself.
 	Handler *oci.Handler
 	// Client speaks to it as the administrator.
@@ -159,7 +164,7 @@ func (e *Env) Replica(tb testing.TB, opts Options) *Replica {
 func (e *Env) build(tb testing.TB, opts Options, url string) *Replica {
 	tb.Helper()
 	users, err := auth.NewService(e.DB, auth.Options{
-		Clock: opts.Clock, Issuer: "berth-test", Service: "berth-test", CacheTTL: opts.CacheTTL,
+		Clock: opts.Clock, Issuer: "berth-test", Service: "berth-test", CacheTTL: opts.CacheTTL, Limits: opts.Counts,
 	})
 	check(tb, err)
 	_, _, _, err = users.EnsureAdmin(context.Background(), auth.Bootstrap{
@@ -168,29 +173,31 @@ func (e *Env) build(tb testing.TB, opts Options, url string) *Replica {
 	check(tb, err)
 	policy, err := rbac.New(rbac.Options{UnclaimedPush: true, UnclaimedPull: opts.UnclaimedPull})
 	check(tb, err)
-	tenants := projects.NewService(e.DB, projects.Options{Clock: opts.Clock, UnclaimedPush: true, CacheTTL: opts.CacheTTL})
+	tenants := projects.NewService(e.DB, projects.Options{Clock: opts.Clock, UnclaimedPush: true, CacheTTL: opts.CacheTTL, Limits: opts.Counts})
 	store := opts.Store(e.Store)
-	limits := quota.New(quota.Config{
+	room := quota.New(quota.Config{
 		DB: e.DB, Clock: opts.Clock, Project: opts.ProjectQuota, Unclaimed: opts.UnclaimedQuota, Account: opts.AccountQuota,
 	})
 	up := uploads.New(uploads.Config{
 		DB: e.DB, Store: store, Keys: users, Clock: opts.Clock, ChunkSize: opts.ChunkSize, MaxBlobSize: opts.MaxBlobSize,
-		Quota: limits, TTL: 24 * time.Hour, SweepDelay: time.Hour, Logger: slog.New(slog.DiscardHandler),
+		Quota: room, Limits: opts.Counts, TTL: 24 * time.Hour, SweepDelay: time.Hour, Logger: slog.New(slog.DiscardHandler),
 	})
+	activity := limits.NewActivity(e.DB, opts.Clock, slog.New(slog.DiscardHandler))
 	handler := oci.New(oci.Config{
+		Activity: activity,
 		Access: access.New(access.Config{
 			Auth: users, Projects: tenants, Policy: policy, Realm: url + "/auth/token", Service: "berth-test", Limits: opts.Limits,
 			Audit: opts.Audit,
 		}),
 		Content: content.New(content.Config{
 			DB: e.DB, Clock: opts.Clock, LinkLife: uploads.LinkLife, TrashLife: 7 * 24 * time.Hour, ManifestCache: 16 << 20,
-			Quota: limits,
+			Quota: room, Limits: opts.Counts,
 		}),
 		Uploads: up, Store: store, MaxManifestSize: 4 << 20,
 		TagsPage: opts.TagsPage, ReferrersPage: opts.ReferrersPage, Redirect: opts.Redirect, PublicURL: url,
 		Memory: opts.Memory, CallerMemory: opts.CallerMemory, Audit: opts.Audit,
 	})
-	return &Replica{URL: url, Uploads: up, Auth: users, Projects: tenants, Handler: handler}
+	return &Replica{URL: url, Uploads: up, Auth: users, Projects: tenants, Activity: activity, Handler: handler}
 }
 
 func check(tb testing.TB, err error) {

@@ -185,6 +185,9 @@ func (q *Quota) room(ctx context.Context, project uuid.UUID) (room, error) {
 // Room is what a project and its account hold and may hold, now. An account without a quota tells none of its numbers.
 // Errors: the context's and the database's.
 func (q *Quota) Room(ctx context.Context, id uuid.UUID) (project, account ExceededError, err error) {
+	if q == nil {
+		return project, account, nil
+	}
 	r, err := q.room(ctx, id)
 	if err != nil {
 		return project, account, fmt.Errorf("look at quota: %w", err)
