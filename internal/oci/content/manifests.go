@@ -192,8 +192,9 @@ var (
 )
 
 // PutManifest stores a manifest and points tags at it, in one transaction and one round trip (end-7). It returns
-// *ImmutableError where a tag names something else and may not be moved, *MissingBlobsError where the repository does not show all of its blobs, *quota.ExceededError where the project has no
-// room for it, and ErrBlocked where it, a blob or a child of it is blocked; nothing is written then.
+// *ImmutableError where a tag names something else and may not be moved, *MissingBlobsError where the repository does not
+// show all of its blobs, *quota.ExceededError where the project has no room for it, and ErrBlocked where it, a blob or a
+// child of it is blocked; nothing is written then.
 func (s *Store) PutManifest(ctx context.Context, p Place, m NewManifest, guard Guard) error {
 	err := s.putManifest(ctx, p, m, guard)
 	if IsRace(err) {
