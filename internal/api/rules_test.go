@@ -158,7 +158,7 @@ func TestRetentionRules(t *testing.T) {
 		}
 		c.Want(http.StatusUnprocessableEntity, "POST", rules, map[string]any{"repositories": "app"})
 		c.Want(http.StatusNoContent, "DELETE", rules+"/"+made.Text("id"), nil)
-		for action, want := range map[string]int{"retention_rule.create": 1, "retention_rule.update": 1, "retention_rule.delete": 1} {
+		for action, want := range map[string]int{"retention_rule.create": 1, "retention_rule.change": 1, "retention_rule.delete": 1} {
 			if n := count(t, env, `SELECT count(*) FROM audit_log WHERE action = ?`, action); n != want {
 				t.Errorf("%d entries of %s, want %d", n, action, want)
 			}

@@ -203,14 +203,14 @@ func TestRestoreNeedsRoom(t *testing.T) {
 	t.Parallel()
 	apitest.Each(t, func(t *testing.T, env *apitest.Env) {
 		t.Parallel()
-		r, ada := env.Serve(t, func(c *config.Config) { c.Quotas.Project = 300 }), env.Person(t, "ada")
+		r, ada := env.Serve(t, func(c *config.Config) { c.Quotas.Project = 200 }), env.Person(t, "ada")
 		env.Project(t, "demo", ada)
 		g, c := registry{t, r, ada.Secret}, r.As(t, ada.Secret)
 		first := g.push("demo/app", "v1", "first")
 		c.Want(http.StatusNoContent, "DELETE", "/projects/demo/repositories/app/manifests/"+first, nil)
 		second := g.push("demo/app", "v2", "second")
 		answer := c.Want(http.StatusConflict, "POST", "/projects/demo/repositories/app/manifests/"+first+"/restore", nil)
-		if answer.Kind() != "over-quota" || !strings.Contains(answer.Text("detail"), "300 are allowed") {
+		if answer.Kind() != "over-quota" || !strings.Contains(answer.Text("detail"), "200 are allowed") {
 			t.Errorf("%s", answer.Body)
 		}
 		g.want(http.StatusNotFound, "GET", "demo/app/manifests/v1", "")

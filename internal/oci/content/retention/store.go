@@ -99,7 +99,7 @@ func (s *Service) Replace(ctx context.Context, project uuid.UUID, r Rule, ifVers
 	b := s.begin(project, r.ID, ifVersion, guard)
 	b.Exec(updateRule, r.ID, r.Repositories, r.Tags, r.KeepLast, seconds(r.KeepPushed), seconds(r.KeepPulled), r.KeepTags,
 		seconds(r.UntaggedAfter), r.Enabled, s.now())
-	audit.Append(ctx, b, audit.Entry{Action: "retention_rule.update", Project: project, Object: r.ID.String(), Detail: detailOf(r)})
+	audit.Append(ctx, b, audit.Entry{Action: "retention_rule.change", Project: project, Object: r.ID.String(), Detail: detailOf(r)})
 	b.Query(func(rows database.Rows) (err error) {
 		r, err = scanRule(rows)
 		return err
