@@ -40,6 +40,8 @@ type Config struct {
 	Projects *projects.Service
 	Policy   *rbac.Enforcer
 	Database *database.DB
+	// Collection gives back what nobody can reach any more.
+	Collection Collection
 	// ClaimMode says who claims projects: any user for themselves (ClaimOpen), or only admins (ClaimAdmin).
 	ClaimMode string
 	// Limits says how often callers may ask. Nil: as often as they like.
@@ -57,6 +59,7 @@ type API struct {
 	policy     *rbac.Enforcer
 	claimMode  string
 	limits     *ratelimit.Limiter
+	collection Collection
 	logger     *slog.Logger
 	now        func() time.Time
 	operations operations
@@ -79,7 +82,7 @@ func New(cfg Config) (*API, error) {
 	}
 	return &API{
 		auth: cfg.Auth, projects: cfg.Projects, policy: cfg.Policy, claimMode: cfg.ClaimMode, logger: cfg.Logger, now: cfg.Clock,
-		limits: cfg.Limits, operations: operations, answers: &answers{db: cfg.Database, now: cfg.Clock},
+		limits: cfg.Limits, collection: cfg.Collection, operations: operations, answers: &answers{db: cfg.Database, now: cfg.Clock},
 	}, nil
 }
 

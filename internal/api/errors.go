@@ -40,6 +40,7 @@ var known = []struct {
 	{auth.ErrInvite, invalidFields(problem.Field{Pointer: "/invite", Detail: "is not a valid invitation for this address"})},
 	{auth.ErrExists, problem.AlreadyExists.With("There is one already.")},
 	{auth.ErrNotFound, noSuchThing},
+	{ErrCollectionOff, problem.Conflict.With("Garbage collection is switched off on this server.")},
 	{database.ErrUnavailable, problem.Unavailable.With("The database does not answer; try again.")},
 	{context.DeadlineExceeded, problem.Unavailable.With("It took too long; try again.")},
 	{context.Canceled, problem.Unavailable.With("The request was cut off.")},

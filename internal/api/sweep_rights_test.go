@@ -123,6 +123,7 @@ var machines = map[string]int{
 // otherwise are operations that answer the sweep's request with something else than success although the caller may.
 var otherwise = map[string]int{
 	"signUp":         http.StatusForbidden,           // it is closed
+	"startCollection": http.StatusConflict,           // it is switched off
 	"changePassword": http.StatusUnprocessableEntity, // the callers have none
 }
 

@@ -26,6 +26,8 @@ type Config struct {
 	Registry Registry `embed:"" group:"Registry"`
 	// Quotas bound what tenants may hold.
 	Quotas Quotas `embed:"" group:"Quotas"`
+	// GC is about giving back what nobody can reach any more.
+	GC GC `embed:"" group:"Garbage collection"`
 	// Tokens is about the bearer tokens of the registry API.
 	Tokens Tokens `embed:"" group:"Tokens"`
 	// RateLimit bounds how often callers may ask.

@@ -20,13 +20,14 @@ func newRegistry(b *backends, cfg config.Config, e config.Endpoints, opts Option
 	return oci.New(oci.Config{
 		Access: guard,
 		Content: content.New(content.Config{
-			DB: b.db, Clock: opts.Clock, LinkLife: uploads.LinkLife, TrashLife: cfg.Registry.TrashTTL,
+			DB: b.db, Clock: opts.Clock, LinkLife: cfg.GC.LinkLife, TrashLife: cfg.Registry.TrashTTL,
 			ManifestCache: int64(cfg.Registry.ManifestCache), Quota: limits, Logger: opts.Logger,
 		}),
 		Uploads: uploads.New(uploads.Config{
 			DB: b.db, Store: b.store, Keys: keys, Clock: opts.Clock, Logger: opts.Logger,
 			ChunkSize: chunkSize(cfg.Uploads, b.store), MaxBlobSize: int64(cfg.Uploads.MaxBlobSize),
 			Quota: limits, TTL: cfg.Uploads.TTL, SweepDelay: cfg.Registry.SweepDelay,
+			LinkLife: cfg.GC.LinkLife, ExpiryInterval: cfg.GC.Interval,
 		}),
 		Store:           b.store,
 		MaxManifestSize: int64(cfg.Registry.MaxManifestSize),

@@ -109,18 +109,20 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		Auth: users, Projects: tenants, Policy: policy, Realm: e.Realm, Service: e.Service, Limits: limits,
 	})
 	registry := newRegistry(b, cfg, e, opts, users, guard)
+	collector := newCollector(b, cfg, opts)
 	product, err := api.New(api.Config{
 		Auth: users, Projects: tenants, Policy: policy, Database: b.db, ClaimMode: cfg.Unclaimed.ClaimMode,
-		Limits: limits, Logger: opts.Logger, Clock: opts.Clock,
+		Limits: limits, Logger: opts.Logger, Clock: opts.Clock, Collection: collection{collector, cfg.GC.Enabled},
 	})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says that it is about the API
 	}
-	return &services{
-		auth: users, planes: []front.Plane{guard, registry, product},
-		workers: []front.Worker{
-			registry.Uploads, registry.Content, users.LastUses(), tenants.Janitor(opts.Logger), product,
-			quota.NewFolder(b.db, opts.Clock, opts.Logger),
-		},
-	}, nil
+	workers := []front.Worker{
+		registry.Uploads, registry.Content, users.LastUses(), tenants.Janitor(opts.Logger), product,
+		quota.NewFolder(b.db, opts.Clock, opts.Logger),
+	}
+	if cfg.GC.Enabled {
+		workers = append(workers, collector)
+	}
+	return &services{auth: users, planes: []front.Plane{guard, registry, product}, workers: workers}, nil
 }
