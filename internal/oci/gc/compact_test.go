@@ -245,7 +245,7 @@ func TestCompactionAgainstCollection(t *testing.T) {
 		w.collect()
 		w.consistent()
 		if left := w.objects(); len(left) != 0 {
-			t.Errorf("left: %v", left)
+			t.Errorf("%d objects are left", len(left))
 		}
 	})
 }

@@ -59,10 +59,10 @@ func TestPushersAgainstCollectors(t *testing.T) {
 		for range 2 {
 			_, err := collectors[0].Collect(t.Context())
 			w.must(err)
-			w.clock.advance(time.Minute)
+			w.clock.advance(2 * time.Hour) // the delay of what uploads released
 		}
 		if left := w.objects(); len(left) != 0 || w.count(`SELECT count(*) FROM blobs`) != 0 {
-			t.Errorf("left: %v", left)
+			t.Errorf("%d objects are left", len(left))
 		}
 		w.ledger()
 	})

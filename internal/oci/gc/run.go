@@ -221,6 +221,13 @@ func (r *run) finish(ctx context.Context, failed error) error {
 	if failed != nil {
 		text = failed.Error()
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	b := &database.Batch{}
+	b.Exec(finishRun, r.id, r.figures.text(), r.now(), text)
+	b.Exec(endLease, r.id)
+	r.tell(b)
+	err := r.DB.Run(ctx, b)
 	r.count(func(s *Stats) {
 		s.Runs++
 		if failed != nil {
@@ -229,13 +236,7 @@ func (r *run) finish(ctx context.Context, failed error) error {
 		s.Total.add(r.figures)
 		s.Running, s.LastFinished, s.LastDuration = false, r.Clock(), time.Since(r.began)
 	})
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	b := &database.Batch{}
-	b.Exec(finishRun, r.id, r.figures.text(), r.now(), text)
-	b.Exec(endLease, r.id)
-	r.tell(b)
-	if err := r.DB.Run(ctx, b); err != nil {
+	if err != nil {
 		return fmt.Errorf("end the collection: %w", err)
 	}
 	return nil
