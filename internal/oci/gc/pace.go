@@ -21,7 +21,7 @@ const (
 
 // isPassing tells whether the same step may succeed by itself later.
 func isPassing(err error) bool {
-	return errors.Is(err, database.ErrUnavailable) || errors.Is(err, storage.ErrUnavailable) || errors.Is(err, database.ErrForeignKey)
+	return errors.Is(err, database.ErrUnavailable) || errors.Is(err, storage.ErrUnavailable)
 }
 
 // pacer spreads work out. A step that takes long because the database is busy makes the pause after it longer.

@@ -63,7 +63,7 @@ var (
 
 	dueRepository = database.SQL(`
 		SELECT r.id, r.project_id, r.path FROM repositories r WHERE r.purge_after <= $1 AND r.deleted_at IS NOT NULL AND ` + isEmpty + `
-		ORDER BY r.purge_after LIMIT 1`)
+		ORDER BY r.purge_after LIMIT 1 OFFSET {bigint:$2}`)
 	// deleteHistory goes in steps of its own: a repository may have a long one. Of what is left of the repository by then,
 	// nothing can be brought back.
 	deleteHistory = database.SQL(`
@@ -126,7 +126,7 @@ func (r *run) purgeTags(ctx context.Context) (int64, error) {
 func (r *run) purgeRepository(ctx context.Context) (int64, error) {
 	var id, project uuid.UUID
 	var path string
-	err := r.DB.QueryRow(ctx, dueRepository, r.now()).Scan(&id, &project, &path)
+	err := r.DB.QueryRow(ctx, dueRepository, r.now(), r.stuckRepositories).Scan(&id, &project, &path)
 	if errors.Is(err, database.ErrNoRows) {
 		return 0, nil
 	}
@@ -142,8 +142,9 @@ func (r *run) purgeRepository(ctx context.Context) (int64, error) {
 	audit.Append(ctx, b, audit.Entry{Action: "repository.purge", Project: project, Repository: path, Object: id.String()})
 	b.Exec(deleteRepository, id)
 	err = r.DB.Run(ctx, b)
-	if errors.Is(err, errOvertaken) {
-		return 0, nil // a push has brought it back, or somebody holds it: the next run looks again
+	if errors.Is(err, errOvertaken) || errors.Is(err, database.ErrForeignKey) {
+		r.stuckRepositories++ // a push has brought it back, or somebody holds it: the next run looks again
+		return 1, nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("purge a repository: %w", err)

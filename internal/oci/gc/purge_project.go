@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/google/uuid"
 
@@ -16,7 +17,7 @@ const theirs = `FROM repositories r JOIN `
 
 var (
 	dueProject = database.SQL(`
-		SELECT id FROM projects WHERE purge_after <= $1 AND state = 'deleted' ORDER BY purge_after LIMIT 1`)
+		SELECT id FROM projects WHERE purge_after <= $1 AND state = 'deleted' ORDER BY purge_after LIMIT 1 OFFSET {bigint:$2}`)
 	// sealProject is the point of no return: a project whose time was over before anything of it went is never restored,
 	// by whatever clock. It waits for a restore that is under way.
 	sealProject = database.SQL(`
@@ -104,7 +105,7 @@ func deletions(tables []string) []database.Stmt {
 // project itself. The audit log and the reservation of its slug stay.
 func (r *run) purgeProject(ctx context.Context) (int64, error) {
 	var id uuid.UUID
-	err := r.DB.QueryRow(ctx, dueProject, r.now()).Scan(&id)
+	err := r.DB.QueryRow(ctx, dueProject, r.now(), r.stuckProjects).Scan(&id)
 	if errors.Is(err, database.ErrNoRows) {
 		return 0, nil
 	}
@@ -181,7 +182,7 @@ func (r *run) purgeProjectLinks(ctx context.Context, project uuid.UUID) (int64, 
 }
 
 // endProject deletes the project itself. Whoever adds up the ledger at this moment makes a total again: then the foreign
-// key refuses, and the next step tries again.
+// key refuses, and the next run tries again.
 func (r *run) endProject(ctx context.Context, id uuid.UUID) (int64, error) {
 	b := &database.Batch{}
 	b.Require(errOvertaken, lockForPurge, id, r.now())
@@ -194,6 +195,11 @@ func (r *run) endProject(ctx context.Context, id uuid.UUID) (int64, error) {
 	b.Exec(deleteProject, id)
 	err := r.DB.Run(ctx, b)
 	if errors.Is(err, errOvertaken) {
+		return 1, nil
+	}
+	if errors.Is(err, database.ErrForeignKey) {
+		r.Logger.WarnContext(ctx, "a project is still referred to, and purged later", slog.String("project", id.String()), slog.String("error", err.Error()))
+		r.stuckProjects++
 		return 1, nil
 	}
 	if err != nil {

@@ -191,3 +191,27 @@ func referring(t *testing.T, db *database.DB, parent string) []string {
 	}
 	return names
 }
+
+// TestAProjectThatCannotGoStopsNoOther: one is still referred to, by what nobody knows to purge.
+func TestAProjectThatCannotGoStopsNoOther(t *testing.T) {
+	each(t, ocitest.Options{}, func(t *testing.T, w *world) {
+		w.exec(`CREATE TABLE unknown (project_id ` + map[string]string{database.SQLite: "TEXT", database.Postgres: "uuid"}[w.env.DB.Dialect()] +
+			` REFERENCES projects (id))`)
+		for _, slug := range []string{"stuck", "free"} {
+			w.Push(slug+"/app", noise(chunkSize, 1))
+		}
+		w.exec(`INSERT INTO unknown SELECT id FROM projects WHERE slug = 'stuck'`)
+		w.deleteProject("stuck")
+		w.deleteProject("free")
+		w.clock.advance(2 * time.Hour)
+		for i, want := range []int64{1, 0} {
+			if f := w.collect(); f.Projects != want {
+				t.Errorf("collection %d: %+v", i, f)
+			}
+		}
+		w.exec(`DELETE FROM unknown`)
+		if f := w.collect(); f.Projects != 1 {
+			t.Errorf("once nothing refers to it: %+v", f)
+		}
+	})
+}

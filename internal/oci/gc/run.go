@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 )
 
@@ -70,6 +71,9 @@ type run struct {
 	figures Figures
 	told    Figures   // as the database has them
 	said    time.Time // when it was told last
+
+	// How many projects and repositories could not be purged: they are passed over, or they would stop all others.
+	stuckProjects, stuckRepositories int64
 }
 
 // lease begins the collection that is due, unless none is or somebody else is at it: then it returns nil.
@@ -109,6 +113,9 @@ func (c *Collector) beginAs(ctx context.Context, id uuid.UUID, kind string) (*ru
 	b.Exec(endSilent, c.now(), silence*c.Lease.Microseconds())
 	b.Exec(forgetRuns, int64(keptRuns-1))
 	b.Exec(insertRun, id, kind, c.now(), r.figures.text())
+	if kind == KindCommand {
+		audit.Append(ctx, b, audit.Entry{Action: "gc.run"})
+	}
 	if err := c.DB.Run(ctx, b); err != nil {
 		return nil, fmt.Errorf("begin a collection: %w", err)
 	}
