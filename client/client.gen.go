@@ -57,6 +57,27 @@ func (e AuditOutcome) Valid() bool {
 	}
 }
 
+// Defines values for CollectionRunKind.
+const (
+	Command   CollectionRunKind = "command"
+	Requested CollectionRunKind = "requested"
+	Scheduled CollectionRunKind = "scheduled"
+)
+
+// Valid indicates whether the value is a known member of the CollectionRunKind enum.
+func (e CollectionRunKind) Valid() bool {
+	switch e {
+	case Command:
+		return true
+	case Requested:
+		return true
+	case Scheduled:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for RetentionVictimKind.
 const (
 	RetentionVictimKindManifest RetentionVictimKind = "manifest"
@@ -322,6 +343,122 @@ type Claimed struct {
 	Project Project            `json:"project"`
 	Pushed  []PushedRepository `json:"pushed"`
 }
+
+// Collection How garbage collection stands.
+type Collection struct {
+	// Backlog What waits. Each figure is at most 10,000: then there are that many or more.
+	Backlog CollectionBacklog `json:"backlog"`
+
+	// Enabled Whether the replica that answers collects.
+	Enabled bool `json:"enabled"`
+
+	// NextAt When the next collection is due.
+	NextAt time.Time `json:"next_at"`
+
+	// RemovedBytes Their bytes.
+	RemovedBytes int64 `json:"removed_bytes"`
+
+	// RemovedObjects Objects removed from storage, ever.
+	RemovedObjects int64 `json:"removed_objects"`
+
+	// Requested Whether somebody has asked for one that has not begun.
+	Requested bool `json:"requested"`
+
+	// Runs The last collections, the newest first.
+	Runs []CollectionRun `json:"runs"`
+}
+
+// CollectionBacklog What waits. Each figure is at most 10,000: then there are that many or more.
+type CollectionBacklog struct {
+	// Blobs Blobs that have lost a link.
+	Blobs int64 `json:"blobs"`
+
+	// Compactions Blobs to be made one object.
+	Compactions int64 `json:"compactions"`
+
+	// Days Days to be looked through.
+	Days int64 `json:"days"`
+
+	// Links Links that nobody was promised any more, and that were not looked at since.
+	Links int64 `json:"links"`
+
+	// Manifests Manifests past their time in the trash.
+	Manifests int64 `json:"manifests"`
+
+	// ObjectBytes Their bytes.
+	ObjectBytes int64 `json:"object_bytes"`
+
+	// Objects Objects that may be removed now.
+	Objects int64 `json:"objects"`
+
+	// Waiting Objects that may be removed later.
+	Waiting int64 `json:"waiting"`
+}
+
+// CollectionFigures What a collection has done so far.
+type CollectionFigures struct {
+	// BlobBytes Their bytes, which are removed from storage after the sweep delay.
+	BlobBytes int64 `json:"blob_bytes"`
+
+	// Blobs Blobs that had no link any more.
+	Blobs int64 `json:"blobs"`
+
+	// CompactedBlobs Blobs made one object each.
+	CompactedBlobs int64 `json:"compacted_blobs"`
+
+	// CompactedBytes Their bytes.
+	CompactedBytes int64 `json:"compacted_bytes"`
+
+	// Days Days whose objects were looked through for such as have no row.
+	Days int64 `json:"days"`
+
+	// Links Links of blobs to repositories that nothing needed.
+	Links int64 `json:"links"`
+
+	// Manifests Manifests purged for good.
+	Manifests int64 `json:"manifests"`
+
+	// OrphanBytes Their bytes.
+	OrphanBytes int64 `json:"orphan_bytes"`
+
+	// Orphans Such objects, removed after the sweep delay.
+	Orphans int64 `json:"orphans"`
+
+	// Projects Projects purged for good.
+	Projects int64 `json:"projects"`
+
+	// RemovedBytes Their bytes: what was reclaimed.
+	RemovedBytes int64 `json:"removed_bytes"`
+
+	// RemovedObjects Objects removed from storage.
+	RemovedObjects int64 `json:"removed_objects"`
+
+	// Repositories Repositories purged for good.
+	Repositories int64 `json:"repositories"`
+
+	// Tags Tags purged for good.
+	Tags int64 `json:"tags"`
+}
+
+// CollectionRun One collection.
+type CollectionRun struct {
+	// Error What kept it from doing all.
+	Error *string `json:"error,omitempty"`
+
+	// Figures What a collection has done so far.
+	Figures CollectionFigures `json:"figures"`
+
+	// FinishedAt When it ended; missing: it is under way.
+	FinishedAt *time.Time         `json:"finished_at,omitempty"`
+	ID         openapi_types.UUID `json:"id"`
+
+	// Kind By itself, by an administrator, or by `berth gc`.
+	Kind      CollectionRunKind `json:"kind"`
+	StartedAt time.Time         `json:"started_at"`
+}
+
+// CollectionRunKind By itself, by an administrator, or by `berth gc`.
+type CollectionRunKind string
 
 // CountUse How many things there are and may be.
 //
@@ -2032,6 +2169,20 @@ type ClientInterface interface {
 	// Corresponds with DELETE /admin/blocklist/{digest} (the `UnblockDigest` operationId).
 	UnblockDigest(ctx context.Context, digest DigestParam, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetCollection See how garbage collection stands
+	//
+	// The last collections of all replicas with their progress, what was reclaimed ever, and what waits.
+	//
+	// Corresponds with GET /admin/gc (the `GetCollection` operationId).
+	GetCollection(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StartCollection Begin a garbage collection now
+	//
+	// It begins as soon as a replica is free, which is at once unless one is under way. Nothing stops meanwhile.
+	//
+	// Corresponds with POST /admin/gc (the `StartCollection` operationId).
+	StartCollection(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListInvites List invitations
 	//
 	// Corresponds with GET /admin/invites (the `ListInvites` operationId).
@@ -2803,6 +2954,40 @@ func (c *Client) BlockDigest(ctx context.Context, params *BlockDigestParams, bod
 // Corresponds with DELETE /admin/blocklist/{digest} (the `UnblockDigest` operationId).
 func (c *Client) UnblockDigest(ctx context.Context, digest DigestParam, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUnblockDigestRequest(c.Server, digest)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetCollection See how garbage collection stands
+//
+// The last collections of all replicas with their progress, what was reclaimed ever, and what waits.
+//
+// Corresponds with GET /admin/gc (the `GetCollection` operationId).
+func (c *Client) GetCollection(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetCollectionRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StartCollection Begin a garbage collection now
+//
+// It begins as soon as a replica is free, which is at once unless one is under way. Nothing stops meanwhile.
+//
+// Corresponds with POST /admin/gc (the `StartCollection` operationId).
+func (c *Client) StartCollection(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartCollectionRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -4919,6 +5104,60 @@ func NewUnblockDigestRequest(server string, digest DigestParam) (*http.Request, 
 	}
 
 	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetCollectionRequest constructs an http.Request for the GetCollection method
+func NewGetCollectionRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/gc")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewStartCollectionRequest constructs an http.Request for the StartCollection method
+func NewStartCollectionRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/gc")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -9121,6 +9360,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with DELETE /admin/blocklist/{digest} (the `UnblockDigest` operationId).
 	UnblockDigestWithResponse(ctx context.Context, digest DigestParam, reqEditors ...RequestEditorFn) (*UnblockDigestResponse, error)
 
+	// GetCollectionWithResponse See how garbage collection stands
+	//
+	// The last collections of all replicas with their progress, what was reclaimed ever, and what waits.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /admin/gc (the `GetCollection` operationId).
+	GetCollectionWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetCollectionResponse, error)
+
+	// StartCollectionWithResponse Begin a garbage collection now
+	//
+	// It begins as soon as a replica is free, which is at once unless one is under way. Nothing stops meanwhile.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /admin/gc (the `StartCollection` operationId).
+	StartCollectionWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*StartCollectionResponse, error)
+
 	// ListInvitesWithResponse List invitations
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -10320,6 +10577,165 @@ func (r UnblockDigestResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r UnblockDigestResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetCollectionResponse401Headers the declared response headers of an HTTP 401 response for GetCollection
+type GetCollectionResponse401Headers struct {
+	WWWAuthenticate *string
+}
+
+// GetCollectionResponseDefaultHeaders the declared response headers of an HTTP default response for GetCollection
+type GetCollectionResponseDefaultHeaders struct {
+	RetryAfter *int
+}
+
+type GetCollectionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Collection
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *GetCollectionResponse401Headers
+	// HeadersDefault the parsed response headers for an HTTP default response
+	HeadersDefault *GetCollectionResponseDefaultHeaders
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetCollectionResponse) GetJSON200() *Collection {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetCollectionResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetCollectionResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetCollectionResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetCollectionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetCollectionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetCollectionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetCollectionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// StartCollectionResponse401Headers the declared response headers of an HTTP 401 response for StartCollection
+type StartCollectionResponse401Headers struct {
+	WWWAuthenticate *string
+}
+
+// StartCollectionResponseDefaultHeaders the declared response headers of an HTTP default response for StartCollection
+type StartCollectionResponseDefaultHeaders struct {
+	RetryAfter *int
+}
+
+type StartCollectionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Collection
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Conflict
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *StartCollectionResponse401Headers
+	// HeadersDefault the parsed response headers for an HTTP default response
+	HeadersDefault *StartCollectionResponseDefaultHeaders
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r StartCollectionResponse) GetJSON202() *Collection {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r StartCollectionResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r StartCollectionResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r StartCollectionResponse) GetApplicationProblemJSON409() *Conflict {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r StartCollectionResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r StartCollectionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r StartCollectionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r StartCollectionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r StartCollectionResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -17108,6 +17524,36 @@ func (c *ClientWithResponses) UnblockDigestWithResponse(ctx context.Context, dig
 	return ParseUnblockDigestResponse(rsp)
 }
 
+// GetCollectionWithResponse See how garbage collection stands
+//
+// The last collections of all replicas with their progress, what was reclaimed ever, and what waits.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /admin/gc (the `GetCollection` operationId).
+func (c *ClientWithResponses) GetCollectionWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetCollectionResponse, error) {
+	rsp, err := c.GetCollection(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetCollectionResponse(rsp)
+}
+
+// StartCollectionWithResponse Begin a garbage collection now
+//
+// It begins as soon as a replica is free, which is at once unless one is under way. Nothing stops meanwhile.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /admin/gc (the `StartCollection` operationId).
+func (c *ClientWithResponses) StartCollectionWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*StartCollectionResponse, error) {
+	rsp, err := c.StartCollection(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartCollectionResponse(rsp)
+}
+
 // ListInvitesWithResponse List invitations
 //
 // Returns a wrapper object for the known response body format(s).
@@ -18875,6 +19321,153 @@ func ParseUnblockDigestResponse(rsp *http.Response) (*UnblockDigestResponse, err
 		response.Headers401 = &headers
 	case true:
 		var headers UnblockDigestResponseDefaultHeaders
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.HeadersDefault = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetCollectionResponse parses an HTTP response from a GetCollectionWithResponse call
+func ParseGetCollectionResponse(rsp *http.Response) (*GetCollectionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetCollectionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Collection
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 401:
+		var headers GetCollectionResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers401 = &headers
+	case true:
+		var headers GetCollectionResponseDefaultHeaders
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.HeadersDefault = &headers
+	}
+
+	return response, nil
+}
+
+// ParseStartCollectionResponse parses an HTTP response from a StartCollectionWithResponse call
+func ParseStartCollectionResponse(rsp *http.Response) (*StartCollectionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &StartCollectionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Collection
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 401:
+		var headers StartCollectionResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers401 = &headers
+	case true:
+		var headers StartCollectionResponseDefaultHeaders
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {

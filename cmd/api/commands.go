@@ -16,6 +16,7 @@ import (
 type commandLine struct {
 	Serve   serveCommand   `cmd:"" help:"Serve the registry."`
 	Migrate migrateCommand `cmd:"" help:"Bring the database schema up to date."`
+	GC      gcCommand      `cmd:"" name:"gc" help:"Collect garbage and compact blobs once, beside running servers."`
 	User    struct {
 		Create userCreateCommand `cmd:"" help:"Create a user."`
 	} `cmd:"" help:"Manage users."`

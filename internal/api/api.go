@@ -49,6 +49,8 @@ type Config struct {
 	// Content is what was pushed, Retention what is kept of it.
 	Content   *content.Store
 	Retention *retention.Service
+	// Collection gives back what nobody can reach any more.
+	Collection Collection
 	// ClaimMode says who claims projects: any user for themselves (ClaimOpen), or only admins (ClaimAdmin).
 	ClaimMode string
 	// Counts are how many things there may be, unless an admin gives a subject others.
@@ -79,6 +81,7 @@ type API struct {
 	overrides  *limits.Store
 	quota      *quota.Quota
 	blocklist  *takedown.List
+	collection Collection
 	logger     *slog.Logger
 	now        func() time.Time
 	operations operations
@@ -101,7 +104,7 @@ func New(cfg Config) (*API, error) {
 	}
 	return &API{
 		auth: cfg.Auth, projects: cfg.Projects, policy: cfg.Policy, claimMode: cfg.ClaimMode,
-		content: cfg.Content, retention: cfg.Retention, logger: cfg.Logger, now: cfg.Clock,
+		content: cfg.Content, retention: cfg.Retention, collection: cfg.Collection, logger: cfg.Logger, now: cfg.Clock,
 		overrides: &limits.Store{DB: cfg.Database, Server: cfg.Counts, Clock: cfg.Clock}, quota: cfg.Quota,
 		blocklist: &takedown.List{DB: cfg.Database, Clock: cfg.Clock},
 		limits:    cfg.Limits, refusals: cfg.Audit, log: audit.NewLog(cfg.Database), operations: operations,

@@ -55,6 +55,7 @@ var known = []struct {
 	{retention.ErrVersion, problem.VersionMismatch.With("It has changed since you looked.")},
 	{limits.ErrNoSubject, noSuchThing},
 	{takedown.ErrNotFound, noSuchThing},
+	{ErrCollectionOff, problem.Conflict.With("Garbage collection is switched off on this server.")},
 	{database.ErrUnavailable, problem.Unavailable.With("The database does not answer; try again.")},
 	{context.DeadlineExceeded, problem.Unavailable.With("It took too long; try again.")},
 	{context.Canceled, problem.Unavailable.With("The request was cut off.")},

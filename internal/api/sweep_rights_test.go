@@ -124,8 +124,9 @@ var machines = map[string]int{
 
 // otherwise are operations that answer the sweep's request with something else than success although the caller may.
 var otherwise = map[string]int{
-	"signUp":         http.StatusForbidden,           // it is closed
-	"changePassword": http.StatusUnprocessableEntity, // the callers have none
+	"signUp":          http.StatusForbidden,           // it is closed
+	"startCollection": http.StatusConflict,            // it is switched off
+	"changePassword":  http.StatusUnprocessableEntity, // the callers have none
 }
 
 // right is the table's entry for an operation, a state ("" without a project) and a user.

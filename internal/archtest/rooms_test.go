@@ -40,13 +40,14 @@ var rooms = []room{
 	// What exists, and its rules: both planes change it, each with a guard of its own, and one set of statements knows how.
 	{path: "internal/oci/content", may: slices.Concat(domain, stores)},
 
-	{path: "internal/projects", may: []string{"internal/limits", "internal/rbac", "internal/audit", "internal/recent", "internal/database", "internal/telemetry"}},
+	{path: "internal/projects", may: []string{"internal/limits", "internal/rbac", "internal/audit", "internal/recent", "internal/rounds", "internal/database", "internal/telemetry"}},
 	{path: "internal/auth", may: []string{"internal/limits", "internal/rbac", "internal/audit", "internal/recent", "internal/database", "internal/telemetry"}},
 	{path: "internal/limits", may: []string{"internal/audit", "internal/database", "internal/telemetry"}},
 	{path: "internal/audit", may: []string{"internal/database", "internal/telemetry"}},
 	{path: "internal/ratelimit", may: []string{"internal/telemetry"}},
 	{path: "internal/rbac"},
 	{path: "internal/recent"},
+	{path: "internal/rounds"},
 	{path: "internal/telemetry"},
 
 	{path: "internal/storage", may: []string{"internal/telemetry"}},
@@ -63,7 +64,7 @@ var rooms = []room{
 var (
 	domain = []string{
 		"internal/projects", "internal/auth", "internal/rbac", "internal/ratelimit", "internal/limits", "internal/audit",
-		"internal/telemetry",
+		"internal/rounds", "internal/telemetry",
 	}
 	stores = []string{"internal/storage", "internal/database", "migrations"}
 	// testRooms hold no part of the program: only tests and one another import them.

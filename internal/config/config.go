@@ -28,6 +28,8 @@ type Config struct {
 	Quotas Quotas `embed:"" group:"Quotas"`
 	// Counts bound how many things tenants may have.
 	Counts Counts `embed:"" group:"Counts"`
+	// GC is about giving back what nobody can reach any more.
+	GC GC `embed:"" group:"Garbage collection"`
 	// Tokens is about the bearer tokens of the registry API.
 	Tokens Tokens `embed:"" group:"Tokens"`
 	// RateLimit bounds how often callers may ask.

@@ -41,6 +41,9 @@ func (c Config) Warnings() []string {
 			out = append(out, "BERTH_TRUSTED_PROXIES "+cidr+" believes everybody's X-Forwarded-For: any client can pose as any address")
 		}
 	}
+	if c.GC.Enabled && c.GC.OrphanAge == 0 {
+		out = append(out, "BERTH_GC_ORPHAN_AGE is 0: what is being uploaded may be taken for garbage")
+	}
 	if c.Tokens.TTL < shortToken {
 		out = append(out, "BERTH_TOKEN_TTL "+c.Tokens.TTL.String()+" is less than the minute that some clients take for granted")
 	}

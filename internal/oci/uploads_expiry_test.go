@@ -16,7 +16,7 @@ func TestUploadExpiry(t *testing.T) {
 		c := r.Client
 		tidy := func() {
 			t.Helper()
-			if err := r.Uploads.Tidy(t.Context()); err != nil {
+			if err := r.Uploads.Expire(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -56,7 +56,7 @@ func TestUploadFinishedExpiry(t *testing.T) {
 		location := patch(c, c.Start(uploadRepo), content)
 		wantStatus(t, put(c, location, content, nil), http.StatusCreated)
 		clock.Advance(23 * time.Hour)
-		if err := r.Uploads.Tidy(t.Context()); err != nil {
+		if err := r.Uploads.Expire(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		wantStatus(t, put(c, location, content, nil), http.StatusCreated)
@@ -85,7 +85,7 @@ func TestUploadExpiryAcrossClocks(t *testing.T) {
 		for _, clock := range []*testClock{behind, ahead} {
 			clock.Advance(24*time.Hour + time.Minute)
 		}
-		if err := early.Uploads.Tidy(t.Context()); err != nil {
+		if err := early.Uploads.Expire(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if n := rows(t, env, `SELECT count(*) FROM upload_sessions`); n != 0 {

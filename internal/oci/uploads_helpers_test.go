@@ -179,11 +179,21 @@ func execute(t *testing.T, env *ocitest.Env, statement string, args ...any) {
 func wantObjects(t *testing.T, env *ocitest.Env, r *ocitest.Replica, clock *testClock, want int) {
 	t.Helper()
 	clock.Advance(2 * time.Hour)
-	if err := r.Uploads.Tidy(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	tidy(t, env, r)
 	if got := objects(t, env); len(got) != want {
 		t.Fatalf("the store has %d objects, want %d: %v", len(got), want, got)
+	}
+}
+
+// tidy expires and removes what is due of uploads. What is linked stays, though no manifest needs it.
+func tidy(t *testing.T, env *ocitest.Env, r *ocitest.Replica) {
+	t.Helper()
+	execute(t, env, `UPDATE repository_blobs SET keep_until = ?`, time.Now().AddDate(1, 0, 0).UnixMicro())
+	if err := r.Uploads.Expire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Collector.Collect(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/rounds"
 )
 
 const (
@@ -55,18 +55,12 @@ func (s *Service) Janitor(logger *slog.Logger) *Janitor { return &Janitor{servic
 
 // Run works until ctx ends. It returns nil: what fails is logged and tried again.
 func (j *Janitor) Run(ctx context.Context) error {
-	for {
+	rounds.Every(ctx, janitorInterval, func(ctx context.Context) {
 		if err := j.Tidy(ctx); err != nil && ctx.Err() == nil {
 			j.logger.WarnContext(ctx, "tidy up projects", slog.String("error", err.Error()))
 		}
-		timer := time.NewTimer(janitorInterval/2 + rand.N(janitorInterval)) // spreads replicas out
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
-	}
+	})
+	return nil
 }
 
 // Tidy does one round of what Run does: everything that is due when it is called.

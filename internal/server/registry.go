@@ -22,7 +22,7 @@ func newRegistry(
 	return oci.New(oci.Config{
 		Access: guard,
 		Content: content.New(content.Config{
-			DB: b.db, Clock: opts.Clock, LinkLife: uploads.LinkLife, TrashLife: cfg.Registry.TrashTTL,
+			DB: b.db, Clock: opts.Clock, LinkLife: cfg.GC.LinkLife, TrashLife: cfg.Registry.TrashTTL,
 			ManifestCache: int64(cfg.Registry.ManifestCache), Quota: room, Limits: counts(cfg.Counts), Logger: opts.Logger,
 			MaxRules: cfg.Registry.MaxRules,
 		}),
@@ -30,6 +30,7 @@ func newRegistry(
 			DB: b.db, Store: b.store, Keys: keys, Clock: opts.Clock, Logger: opts.Logger,
 			ChunkSize: chunkSize(cfg.Uploads, b.store), MaxBlobSize: int64(cfg.Uploads.MaxBlobSize),
 			Quota: room, Limits: counts(cfg.Counts), TTL: cfg.Uploads.TTL, SweepDelay: cfg.Registry.SweepDelay,
+			LinkLife: cfg.GC.LinkLife, ExpiryInterval: cfg.GC.Interval,
 		}),
 		Store:           b.store,
 		Activity:        activity,

@@ -121,21 +121,24 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 	activity := limits.NewActivity(b.db, opts.Clock, opts.Logger)
 	registry := newRegistry(b, cfg, e, opts, users, guard, room, activity, refusals)
 	kept := newRetention(b, cfg, opts)
+	collector := newCollector(b, cfg, opts)
 	product, err := api.New(api.Config{
 		Auth: users, Projects: tenants, Policy: policy, Database: b.db, ClaimMode: cfg.Unclaimed.ClaimMode,
-		Content: registry.Content, Retention: kept, Counts: counts(cfg.Counts), Quota: room, Limits: rates, Audit: refusals,
+		Content: registry.Content, Retention: kept, Collection: collection{collector, cfg.GC.Enabled},
+		Counts: counts(cfg.Counts), Quota: room, Limits: rates, Audit: refusals,
 		Logger: opts.Logger, Clock: opts.Clock,
 	})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says that it is about the API
 	}
-	return &services{
-		auth: users, planes: []front.Plane{guard, registry, product},
-		workers: []front.Worker{
-			registry.Uploads, registry.Content, users.LastUses(), tenants.Janitor(opts.Logger), product,
-			quota.NewFolder(b.db, opts.Clock, opts.Logger), kept, registry.Content.Measurer(),
-			refusals, audit.NewKeeper(b.db, cfg.Audit.TTL, opts.Clock, opts.Logger), users.Janitor(opts.Logger), activity,
-			&overrides{store: &limits.Store{DB: b.db, Clock: opts.Clock}, limiter: rates, logger: opts.Logger},
-		},
-	}, nil
+	workers := []front.Worker{
+		registry.Uploads, registry.Content, users.LastUses(), tenants.Janitor(opts.Logger), product,
+		quota.NewFolder(b.db, opts.Clock, opts.Logger), kept, registry.Content.Measurer(),
+		refusals, audit.NewKeeper(b.db, cfg.Audit.TTL, opts.Clock, opts.Logger), users.Janitor(opts.Logger), activity,
+		&overrides{store: &limits.Store{DB: b.db, Clock: opts.Clock}, limiter: rates, logger: opts.Logger},
+	}
+	if cfg.GC.Enabled {
+		workers = append(workers, collector)
+	}
+	return &services{auth: users, planes: []front.Plane{guard, registry, product}, workers: workers}, nil
 }

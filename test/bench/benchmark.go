@@ -25,7 +25,7 @@ func benchmarks() []benchmark {
 			benchmark{"memory/" + kind, func(ctx context.Context, l *lab) ([]row, error) { return measureMemory(ctx, l, kind) }},
 		)
 	}
-	all = append(all, benchmark{"manifest", measureManifests})
+	all = append(all, benchmark{"manifest", measureManifests}, benchmark{"collect", measureCollection})
 	for _, size := range sizes {
 		all = append(all,
 			benchmark{"pull/" + size.name, func(ctx context.Context, l *lab) ([]row, error) { return measurePull(ctx, l, size) }},

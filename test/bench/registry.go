@@ -33,7 +33,12 @@ type registry struct {
 // berthServer starts Berth with its default settings but for addresses and paths, and a token that outlives the run.
 // There is no way to turn authentication off, and none is wanted here. more is further environment.
 func (st *stage) berthServer(ctx context.Context, kind string, more ...string) (*registry, error) {
-	dir, err := st.folder("berth")
+	return st.berthServerIn(ctx, "berth", kind, more...)
+}
+
+// berthServerIn is berthServer with a folder of its own.
+func (st *stage) berthServerIn(ctx context.Context, name, kind string, settings ...string) (*registry, error) {
+	dir, err := st.folder(name)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +67,7 @@ func (st *stage) berthServer(ctx context.Context, kind string, more ...string) (
 	} else {
 		env = append(env, "BERTH_STORAGE_URL=file:"+objects)
 	}
-	c, err := st.start("berth", append(env, more...), st.berth, "serve")
+	c, err := st.start(name, append(env, settings...), st.berth, "serve")
 	if err != nil {
 		return nil, err
 	}

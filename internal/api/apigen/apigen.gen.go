@@ -57,6 +57,27 @@ func (e AuditOutcome) Valid() bool {
 	}
 }
 
+// Defines values for CollectionRunKind.
+const (
+	Command   CollectionRunKind = "command"
+	Requested CollectionRunKind = "requested"
+	Scheduled CollectionRunKind = "scheduled"
+)
+
+// Valid indicates whether the value is a known member of the CollectionRunKind enum.
+func (e CollectionRunKind) Valid() bool {
+	switch e {
+	case Command:
+		return true
+	case Requested:
+		return true
+	case Scheduled:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for RetentionVictimKind.
 const (
 	RetentionVictimKindManifest RetentionVictimKind = "manifest"
@@ -322,6 +343,122 @@ type Claimed struct {
 	Project Project            `json:"project"`
 	Pushed  []PushedRepository `json:"pushed"`
 }
+
+// Collection How garbage collection stands.
+type Collection struct {
+	// Backlog What waits. Each figure is at most 10,000: then there are that many or more.
+	Backlog CollectionBacklog `json:"backlog"`
+
+	// Enabled Whether the replica that answers collects.
+	Enabled bool `json:"enabled"`
+
+	// NextAt When the next collection is due.
+	NextAt time.Time `json:"next_at"`
+
+	// RemovedBytes Their bytes.
+	RemovedBytes int64 `json:"removed_bytes"`
+
+	// RemovedObjects Objects removed from storage, ever.
+	RemovedObjects int64 `json:"removed_objects"`
+
+	// Requested Whether somebody has asked for one that has not begun.
+	Requested bool `json:"requested"`
+
+	// Runs The last collections, the newest first.
+	Runs []CollectionRun `json:"runs"`
+}
+
+// CollectionBacklog What waits. Each figure is at most 10,000: then there are that many or more.
+type CollectionBacklog struct {
+	// Blobs Blobs that have lost a link.
+	Blobs int64 `json:"blobs"`
+
+	// Compactions Blobs to be made one object.
+	Compactions int64 `json:"compactions"`
+
+	// Days Days to be looked through.
+	Days int64 `json:"days"`
+
+	// Links Links that nobody was promised any more, and that were not looked at since.
+	Links int64 `json:"links"`
+
+	// Manifests Manifests past their time in the trash.
+	Manifests int64 `json:"manifests"`
+
+	// ObjectBytes Their bytes.
+	ObjectBytes int64 `json:"object_bytes"`
+
+	// Objects Objects that may be removed now.
+	Objects int64 `json:"objects"`
+
+	// Waiting Objects that may be removed later.
+	Waiting int64 `json:"waiting"`
+}
+
+// CollectionFigures What a collection has done so far.
+type CollectionFigures struct {
+	// BlobBytes Their bytes, which are removed from storage after the sweep delay.
+	BlobBytes int64 `json:"blob_bytes"`
+
+	// Blobs Blobs that had no link any more.
+	Blobs int64 `json:"blobs"`
+
+	// CompactedBlobs Blobs made one object each.
+	CompactedBlobs int64 `json:"compacted_blobs"`
+
+	// CompactedBytes Their bytes.
+	CompactedBytes int64 `json:"compacted_bytes"`
+
+	// Days Days whose objects were looked through for such as have no row.
+	Days int64 `json:"days"`
+
+	// Links Links of blobs to repositories that nothing needed.
+	Links int64 `json:"links"`
+
+	// Manifests Manifests purged for good.
+	Manifests int64 `json:"manifests"`
+
+	// OrphanBytes Their bytes.
+	OrphanBytes int64 `json:"orphan_bytes"`
+
+	// Orphans Such objects, removed after the sweep delay.
+	Orphans int64 `json:"orphans"`
+
+	// Projects Projects purged for good.
+	Projects int64 `json:"projects"`
+
+	// RemovedBytes Their bytes: what was reclaimed.
+	RemovedBytes int64 `json:"removed_bytes"`
+
+	// RemovedObjects Objects removed from storage.
+	RemovedObjects int64 `json:"removed_objects"`
+
+	// Repositories Repositories purged for good.
+	Repositories int64 `json:"repositories"`
+
+	// Tags Tags purged for good.
+	Tags int64 `json:"tags"`
+}
+
+// CollectionRun One collection.
+type CollectionRun struct {
+	// Error What kept it from doing all.
+	Error *string `json:"error,omitempty"`
+
+	// Figures What a collection has done so far.
+	Figures CollectionFigures `json:"figures"`
+
+	// FinishedAt When it ended; missing: it is under way.
+	FinishedAt *time.Time         `json:"finished_at,omitempty"`
+	ID         openapi_types.UUID `json:"id"`
+
+	// Kind By itself, by an administrator, or by `berth gc`.
+	Kind      CollectionRunKind `json:"kind"`
+	StartedAt time.Time         `json:"started_at"`
+}
+
+// CollectionRunKind By itself, by an administrator, or by `berth gc`.
+type CollectionRunKind string
 
 // CountUse How many things there are and may be.
 //
@@ -1933,6 +2070,12 @@ type ServerInterface interface {
 	// UnblockDigest Unblock a digest
 	// (DELETE /admin/blocklist/{digest})
 	UnblockDigest(c *gin.Context, digest DigestParam)
+	// GetCollection See how garbage collection stands
+	// (GET /admin/gc)
+	GetCollection(c *gin.Context)
+	// StartCollection Begin a garbage collection now
+	// (POST /admin/gc)
+	StartCollection(c *gin.Context)
 	// ListInvites List invitations
 	// (GET /admin/invites)
 	ListInvites(c *gin.Context, params ListInvitesParams)
@@ -2443,6 +2586,32 @@ func (siw *ServerInterfaceWrapper) UnblockDigest(c *gin.Context) {
 	}
 
 	siw.Handler.UnblockDigest(c, digest)
+}
+
+// GetCollection operation middleware
+func (siw *ServerInterfaceWrapper) GetCollection(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetCollection(c)
+}
+
+// StartCollection operation middleware
+func (siw *ServerInterfaceWrapper) StartCollection(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.StartCollection(c)
 }
 
 // ListInvites operation middleware
@@ -5344,6 +5513,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/admin/projects", wrapper.ListAllProjects)
 	router.POST(options.BaseURL+"/admin/projects/:project/suspend", wrapper.SuspendProject)
 	router.POST(options.BaseURL+"/admin/projects/:project/resume", wrapper.ResumeProject)
+	router.GET(options.BaseURL+"/admin/gc", wrapper.GetCollection)
+	router.POST(options.BaseURL+"/admin/gc", wrapper.StartCollection)
 	router.GET(options.BaseURL+"/admin/limits/:kind/:subject", wrapper.GetLimits)
 	router.PUT(options.BaseURL+"/admin/limits/:kind/:subject", wrapper.SetLimits)
 	router.GET(options.BaseURL+"/admin/blocklist", wrapper.ListBlocked)
@@ -5910,6 +6081,176 @@ type UnblockDigestdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response UnblockDigestdefaultApplicationProblemPlusJSONResponse) VisitUnblockDigestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetCollectionRequestObject struct {
+}
+
+type GetCollectionResponseObject interface {
+	VisitGetCollectionResponse(w http.ResponseWriter) error
+}
+
+type GetCollection200JSONResponse Collection
+
+func (response GetCollection200JSONResponse) VisitGetCollectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetCollection401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response GetCollection401ApplicationProblemPlusJSONResponse) VisitGetCollectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetCollection403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetCollection403ApplicationProblemPlusJSONResponse) VisitGetCollectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetCollectiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetCollectiondefaultApplicationProblemPlusJSONResponse) VisitGetCollectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartCollectionRequestObject struct {
+}
+
+type StartCollectionResponseObject interface {
+	VisitStartCollectionResponse(w http.ResponseWriter) error
+}
+
+type StartCollection202JSONResponse Collection
+
+func (response StartCollection202JSONResponse) VisitStartCollectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartCollection401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response StartCollection401ApplicationProblemPlusJSONResponse) VisitStartCollectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartCollection403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response StartCollection403ApplicationProblemPlusJSONResponse) VisitStartCollectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartCollection409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response StartCollection409ApplicationProblemPlusJSONResponse) VisitStartCollectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartCollectiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response StartCollectiondefaultApplicationProblemPlusJSONResponse) VisitStartCollectionResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -14300,6 +14641,12 @@ type StrictServerInterface interface {
 	// UnblockDigest Unblock a digest
 	// (DELETE /admin/blocklist/{digest})
 	UnblockDigest(ctx context.Context, request UnblockDigestRequestObject) (UnblockDigestResponseObject, error)
+	// GetCollection See how garbage collection stands
+	// (GET /admin/gc)
+	GetCollection(ctx context.Context, request GetCollectionRequestObject) (GetCollectionResponseObject, error)
+	// StartCollection Begin a garbage collection now
+	// (POST /admin/gc)
+	StartCollection(ctx context.Context, request StartCollectionRequestObject) (StartCollectionResponseObject, error)
 	// ListInvites List invitations
 	// (GET /admin/invites)
 	ListInvites(ctx context.Context, request ListInvitesRequestObject) (ListInvitesResponseObject, error)
@@ -14719,6 +15066,54 @@ func (sh *strictHandler) UnblockDigest(ctx *gin.Context, digest DigestParam) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(UnblockDigestResponseObject); ok {
 		if err := validResponse.VisitUnblockDigestResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetCollection operation middleware
+func (sh *strictHandler) GetCollection(ctx *gin.Context) {
+	var request GetCollectionRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetCollection(ctx, request.(GetCollectionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetCollection")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetCollectionResponseObject); ok {
+		if err := validResponse.VisitGetCollectionResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// StartCollection operation middleware
+func (sh *strictHandler) StartCollection(ctx *gin.Context) {
+	var request StartCollectionRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.StartCollection(ctx, request.(StartCollectionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "StartCollection")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(StartCollectionResponseObject); ok {
+		if err := validResponse.VisitStartCollectionResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/berthregistry/berth/internal/oci"
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/oci/content"
+	"github.com/berthregistry/berth/internal/oci/gc"
 	"github.com/berthregistry/berth/internal/oci/uploads"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/projects/quota"
@@ -100,6 +101,10 @@ type Options struct {
 	UnclaimedPull bool
 	// CacheTTL is how long answers about tokens, projects and roles are kept; 0 means the product's.
 	CacheTTL time.Duration
+	// Batch and CompactChunks are of the collector; 0 means the product's.
+	Batch, CompactChunks int
+	// Logger takes what the collector logs; nil means nowhere.
+	Logger *slog.Logger
 	// Limits says how often callers may ask; nil means as often as they like.
 	Limits *ratelimit.Limiter
 	// Audit takes what is refused; nil means nothing does.
@@ -135,6 +140,8 @@ type Replica struct {
 	Projects *projects.Service
 	// Activity has what callers without an account do.
 	Activity *limits.Activity
+	// Collector works when it is told to. Nothing of it runs in the background.
+	Collector *gc.Collector
 	// Handler is the plane itself.
 	Handler *oci.Handler
 	// Client speaks to it as the administrator.
@@ -197,7 +204,13 @@ func (e *Env) build(tb testing.TB, opts Options, url string) *Replica {
 		TagsPage: opts.TagsPage, ReferrersPage: opts.ReferrersPage, Redirect: opts.Redirect, PublicURL: url,
 		Memory: opts.Memory, CallerMemory: opts.CallerMemory, Audit: opts.Audit,
 	})
-	return &Replica{URL: url, Uploads: up, Auth: users, Projects: tenants, Activity: activity, Handler: handler}
+	collector := gc.New(gc.Config{
+		DB: e.DB, Store: store, Clock: opts.Clock, SweepDelay: time.Hour, Batch: opts.Batch, Load: 100,
+		OrphanAge: gc.DefaultOrphanAge, CompactChunks: opts.CompactChunks, Logger: opts.Logger,
+	})
+	return &Replica{
+		URL: url, Collector: collector, Uploads: up, Auth: users, Projects: tenants, Activity: activity, Handler: handler,
+	}
 }
 
 func check(tb testing.TB, err error) {

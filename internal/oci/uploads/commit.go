@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -12,10 +13,14 @@ import (
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/projects/quota"
+	"github.com/berthregistry/berth/internal/storage"
 )
 
 // errStale says that the session changed since it was read: another writer committed first.
 var errStale = errors.New("the upload session has moved on")
+
+// errSwept says that a chunk comes days after its bytes.
+var errSwept = fmt.Errorf("%w: the object of a chunk is days old", storage.ErrUnavailable)
 
 // change is what one commit does to a session. It is a compare-and-set on the fence that was read.
 type change struct {
@@ -44,8 +49,15 @@ var (
 			committed_offset = $7, committed_state = $8, chunk_count = $9, fence = fence + 1,
 			lease_until = CASE WHEN {bigint:$10} = 0 THEN 0 ELSE {now} + {bigint:$10} END, last_activity_at = $11
 		WHERE id = $1 AND fence = $2 AND status = 'open' RETURNING 1`)
+	// insertChunk refuses an object of a day whose objects are being looked through for such as have no row, long after
+	// that day: its writer has been stopped for so long.
 	insertChunk = database.SQL(`
-		INSERT INTO chunks (owner_id, start, size, object_key, created_at) VALUES ($1, $2, $3, $4, $5)`)
+		INSERT INTO chunks (owner_id, start, size, object_key, created_at)
+		SELECT {uuid:$1}, {bigint:$2}, {bigint:$3}, {text:$4}, {bigint:$5}
+		WHERE NOT EXISTS (SELECT 1 FROM swept_days WHERE day = {text:$6}) RETURNING 1`)
+	queueCompaction = database.SQL(`
+		INSERT INTO blob_compactions (blob_id, chunks, due_at)
+		SELECT id, {bigint:$2}, 0 FROM blobs WHERE id = $1 ON CONFLICT (blob_id) DO NOTHING`)
 	doomChunks = database.SQL(`
 		INSERT INTO doomed_objects (object_key, size, delete_after)
 		SELECT object_key, size, {bigint:$3} FROM chunks WHERE owner_id = $1 AND start >= $2
@@ -71,13 +83,7 @@ func (s *Service) add(b *database.Batch, sess *session, t Target, c change) {
 	if c.lease {
 		lease = leaseTime.Microseconds()
 	}
-	chunks := sess.chunks
-	if c.rewind {
-		chunks = c.kept
-	}
-	if c.chunk != nil {
-		chunks++
-	}
+	chunks := sess.chunksAfter(c)
 	if sess.stored {
 		b.Require(errStale, updateSession, sess.id, sess.fence, string(c.status), string(c.digest), c.base.offset,
 			c.base.state, c.committed.offset, c.committed.state, chunks, lease, s.now())
@@ -93,7 +99,7 @@ func (s *Service) add(b *database.Batch, sess *session, t Target, c change) {
 		s.release(b, sess, c.base.offset)
 	}
 	if c.chunk != nil {
-		b.Exec(insertChunk, sess.id, c.chunk.start, c.chunk.size, c.chunk.key, s.now())
+		s.addChunk(b, sess, c.chunk)
 	}
 	if c.chunk != nil && c.status == statusOpen {
 		s.Quota.Require(b, sess.project)
@@ -135,14 +141,21 @@ func (s *Service) recheckChunk(ctx context.Context, c *chunk, unclear error) err
 	return nil
 }
 
-// apply brings the session's copy in memory up to what was committed.
-func (s *session) apply(c change) {
+// chunksAfter is how many chunks the session has once a change is committed.
+func (s *session) chunksAfter(c change) int64 {
+	chunks := s.chunks
 	if c.rewind {
-		s.chunks = c.kept
+		chunks = c.kept
 	}
 	if c.chunk != nil {
-		s.chunks++
+		chunks++
 	}
+	return chunks
+}
+
+// apply brings the session's copy in memory up to what was committed.
+func (s *session) apply(c change) {
+	s.chunks = s.chunksAfter(c)
 	s.stored = true
 	s.fence++
 	s.status, s.base, s.committed, s.digest = c.status, c.base, c.committed, c.digest
@@ -192,8 +205,13 @@ func (s *Service) recheckLink(ctx context.Context, t Target, d digest.Digest, un
 // addEphemeral puts the chunk of a monolithic POST into b: its session was never told to anybody and needs no row.
 func (s *Service) addEphemeral(b *database.Batch, sess *session, c change) {
 	if c.chunk != nil {
-		b.Exec(insertChunk, sess.id, c.chunk.start, c.chunk.size, c.chunk.key, s.now())
+		s.addChunk(b, sess, c.chunk)
 	}
+}
+
+func (s *Service) addChunk(b *database.Batch, sess *session, c *chunk) {
+	day, _, _ := strings.Cut(c.key, "/")
+	b.Require(errSwept, insertChunk, sess.id, c.start, c.size, c.key, s.now(), day)
 }
 
 var (
@@ -216,13 +234,16 @@ func (s *Service) nameBlob(b *database.Batch, sess *session, t Target, c change)
 	b.Exec(insertBlob, sess.id, string(c.digest), c.committed.offset, now)
 	b.Exec(doomLosers, sess.id, s.doomAt())
 	b.Exec(deleteLosers, sess.id)
+	if n := sess.chunksAfter(c); n > 1 {
+		b.Exec(queueCompaction, sess.id, n)
+	}
 	delta := content.Link(b, t.Project, t.Path, c.digest, now, s.keepUntil())
 	if c.chunk != nil { // else every byte was admitted when its chunk was
 		s.Quota.RequireDelta(b, t.Project, delta)
 	}
 }
 
-func (s *Service) keepUntil() int64 { return database.ToMicros(s.Clock().Add(LinkLife)) }
+func (s *Service) keepUntil() int64 { return database.ToMicros(s.Clock().Add(s.LinkLife)) }
 
 // end closes the session without a blob and releases its bytes, with those of a chunk that was stored but has no row.
 func (s *Service) end(ctx context.Context, sess *session, t Target, tail *chunk) error {

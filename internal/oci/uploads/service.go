@@ -40,11 +40,11 @@ const (
 	leasePoll = time.Second
 )
 
-// LinkLife is how long a blob stays linked to a repository after an upload, a mount or a HEAD by a pusher, unless a
-// manifest holds it for longer.
+// LinkLife is how long a blob usually stays linked to a repository after an upload, a mount or a HEAD by a pusher, unless
+// a manifest holds it for longer. What a pusher was told is there stays for half of it at least.
 const LinkLife = 24 * time.Hour
 
-// Config holds what a Service needs. All fields but MaxBlobSize, Quota and Logger are required.
+// Config holds what a Service needs. All fields but MaxBlobSize, Quota, LinkLife, ExpiryInterval and Logger are required.
 type Config struct {
 	DB    *database.DB
 	Store storage.Store
@@ -62,7 +62,11 @@ type Config struct {
 	TTL time.Duration
 	// SweepDelay is how long a released object stays in storage: longer than any read lasts.
 	SweepDelay time.Duration
-	Logger     *slog.Logger
+	// LinkLife is how long a blob stays after its upload without a manifest; 0 means the constant of that name.
+	LinkLife time.Duration
+	// ExpiryInterval is about how often a replica looks for sessions whose time has come; 0 means a minute.
+	ExpiryInterval time.Duration
+	Logger         *slog.Logger
 }
 
 // Service takes uploads. It is safe for concurrent use; replicas on the same database and storage share all sessions.
@@ -75,6 +79,12 @@ type Service struct {
 func New(cfg Config) *Service {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.LinkLife == 0 {
+		cfg.LinkLife = LinkLife
+	}
+	if cfg.ExpiryInterval == 0 {
+		cfg.ExpiryInterval = expiryInterval
 	}
 	return &Service{Config: cfg, writers: newWriters()}
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/rounds"
 )
 
 const (
@@ -54,18 +54,12 @@ func NewFolder(db *database.DB, now func() time.Time, logger *slog.Logger) *Fold
 
 // Run folds until ctx ends. It returns nil: what fails is logged and tried again.
 func (f *Folder) Run(ctx context.Context) error {
-	for {
+	rounds.Every(ctx, foldInterval, func(ctx context.Context) {
 		if err := f.Fold(ctx); err != nil && ctx.Err() == nil {
 			f.logger.WarnContext(ctx, "add up usage", slog.String("error", err.Error()))
 		}
-		timer := time.NewTimer(foldInterval/2 + rand.N(foldInterval)) // spreads replicas out
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
-	}
+	})
+	return nil
 }
 
 // Fold takes every delta that nobody else takes. Errors: the context's and the database's.
