@@ -34,7 +34,7 @@ const (
 	ClaimAdmin = "admin"
 )
 
-// Config is what an API works with. All fields are required but Limits, Logger and Clock.
+// Config is what an API works with. All fields are required but Limits, Decisions, Logger and Clock.
 type Config struct {
 	Auth     *auth.Service
 	Projects *projects.Service
@@ -44,6 +44,8 @@ type Config struct {
 	ClaimMode string
 	// Limits says how often callers may ask. Nil: as often as they like.
 	Limits *ratelimit.Limiter
+	// Decisions counts what is decided. Nil: nobody wants to know.
+	Decisions *rbac.Tally
 	// Logger takes what nobody is told. Nil: slog.Default.
 	Logger *slog.Logger
 	// Clock tells the time. Nil: time.Now.
@@ -57,6 +59,7 @@ type API struct {
 	policy     *rbac.Enforcer
 	claimMode  string
 	limits     *ratelimit.Limiter
+	tally      *rbac.Tally
 	logger     *slog.Logger
 	now        func() time.Time
 	operations operations
@@ -79,7 +82,7 @@ func New(cfg Config) (*API, error) {
 	}
 	return &API{
 		auth: cfg.Auth, projects: cfg.Projects, policy: cfg.Policy, claimMode: cfg.ClaimMode, logger: cfg.Logger, now: cfg.Clock,
-		limits: cfg.Limits, operations: operations, answers: &answers{db: cfg.Database, now: cfg.Clock},
+		limits: cfg.Limits, tally: cfg.Decisions, operations: operations, answers: &answers{db: cfg.Database, now: cfg.Clock},
 	}, nil
 }
 

@@ -104,7 +104,7 @@ func (c *call) place() content.Place {
 
 // endpoint is one cell of the table.
 type endpoint struct {
-	name string // for logs, as the metrics will name it
+	name string // for logs, spans and metrics
 	// actions are the rights of which any one suffices, that with the widest scope last. None: the endpoint
 	// decides by itself.
 	actions []rbac.Action
@@ -122,37 +122,37 @@ var (
 
 var endpoints = map[ocipath.Kind]methods{
 	ocipath.KindPing: {
-		http.MethodGet:  {"v2.check", nil, (*Handler).ping},
-		http.MethodHead: {"v2.check", nil, (*Handler).ping},
+		http.MethodGet:  {"oci.v2.check", nil, (*Handler).ping},
+		http.MethodHead: {"oci.v2.check", nil, (*Handler).ping},
 	},
 	ocipath.KindCatalog: {
-		http.MethodGet: {"catalog.list", nil, (*Handler).catalog},
+		http.MethodGet: {"oci.catalog.list", nil, (*Handler).catalog},
 	},
 	ocipath.KindBlob: {
-		http.MethodHead:   {"blob.head", exists, (*Handler).headBlob},
-		http.MethodGet:    {"blob.get", pull, (*Handler).getBlob},
-		http.MethodDelete: {"blob.delete", remove, (*Handler).deleteBlob},
+		http.MethodHead:   {"oci.blob.head", exists, (*Handler).headBlob},
+		http.MethodGet:    {"oci.blob.get", pull, (*Handler).getBlob},
+		http.MethodDelete: {"oci.blob.delete", remove, (*Handler).deleteBlob},
 	},
 	ocipath.KindUploads: {
-		http.MethodPost: {"blob.upload.start", nil, (*Handler).startUpload},
+		http.MethodPost: {operationStart, nil, (*Handler).startUpload},
 	},
 	ocipath.KindUpload: {
-		http.MethodGet:    {"blob.upload.status", push, (*Handler).uploadStatus},
-		http.MethodPatch:  {"blob.upload.chunk", push, (*Handler).appendUpload},
-		http.MethodPut:    {"blob.upload.complete", push, (*Handler).finishUpload},
-		http.MethodDelete: {"blob.upload.cancel", push, (*Handler).cancelUpload},
+		http.MethodGet:    {"oci.blob.upload.status", push, (*Handler).uploadStatus},
+		http.MethodPatch:  {"oci.blob.upload.chunk", push, (*Handler).appendUpload},
+		http.MethodPut:    {"oci.blob.upload.complete", push, (*Handler).finishUpload},
+		http.MethodDelete: {"oci.blob.upload.cancel", push, (*Handler).cancelUpload},
 	},
 	ocipath.KindManifest: {
-		http.MethodHead:   {"manifest.head", exists, (*Handler).getManifest},
-		http.MethodGet:    {"manifest.get", pull, (*Handler).getManifest},
-		http.MethodPut:    {"manifest.put", push, (*Handler).putManifest},
-		http.MethodDelete: {"manifest.delete", remove, (*Handler).deleteManifest},
+		http.MethodHead:   {"oci.manifest.head", exists, (*Handler).getManifest},
+		http.MethodGet:    {"oci.manifest.get", pull, (*Handler).getManifest},
+		http.MethodPut:    {"oci.manifest.put", push, (*Handler).putManifest},
+		http.MethodDelete: {"oci.manifest.delete", remove, (*Handler).deleteManifest},
 	},
 	ocipath.KindTags: {
-		http.MethodGet: {"tags.list", pull, (*Handler).listTags},
+		http.MethodGet: {"oci.tags.list", pull, (*Handler).listTags},
 	},
 	ocipath.KindReferrers: {
-		http.MethodGet: {"referrers.get", pull, (*Handler).listReferrers},
+		http.MethodGet: {"oci.referrers.get", pull, (*Handler).listReferrers},
 	},
 }
 
@@ -215,7 +215,9 @@ func (h *Handler) authenticate(c *call, e endpoint) (err error) {
 	}
 	c.id, err = h.Access.Authenticate(c.r, h.need(c, e)...)
 	if err == nil {
-		reqlog.Set(c.ctx(), reqlog.Principal, c.id.Credential.Principal.String())
+		principal := c.id.Credential.Principal
+		reqlog.Set(c.ctx(), reqlog.Principal, principal.String())
+		reqlog.SetPrincipalKind(c.ctx(), rbac.PrincipalKind(principal.Kind, principal.Admin))
 	}
 	return h.limit(c, err)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
-// Config is what an Access works with. All fields are required but Limits.
+// Config is what an Access works with. All fields are required but Limits and Decisions.
 type Config struct {
 	Auth     *auth.Service
 	Projects *projects.Service
@@ -18,6 +18,8 @@ type Config struct {
 	Service string
 	// Limits says how often callers may ask. Nil: as often as they like.
 	Limits *ratelimit.Limiter
+	// Decisions counts what is decided. Nil: nobody wants to know.
+	Decisions *rbac.Tally
 }
 
 // Access authenticates and authorizes requests of the OCI plane. It is safe for concurrent use.
@@ -28,6 +30,7 @@ type Access struct {
 	realm    string
 	service  string
 	limits   *ratelimit.Limiter
+	tally    *rbac.Tally
 }
 
 // New makes an Access.
@@ -39,5 +42,6 @@ func New(cfg Config) *Access {
 		realm:    cfg.Realm,
 		service:  cfg.Service,
 		limits:   cfg.Limits,
+		tally:    cfg.Decisions,
 	}
 }
