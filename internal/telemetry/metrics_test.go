@@ -1,6 +1,7 @@
 package telemetry_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -14,8 +15,6 @@ import (
 	"github.com/VictoriaMetrics/metricsql"
 	"github.com/goccy/go-yaml"
 	dto "github.com/prometheus/client_model/go"
-
-	"encoding/json"
 )
 
 // busy runs a server that has had one request of every kind that metrics tell apart, and returns what it exports.
