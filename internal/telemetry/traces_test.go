@@ -71,11 +71,11 @@ func TestAPushAndAPullAreOneTraceEach(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg, kept := settings(t.TempDir()), &spans{}
-			cfg.Uploads.ChunkSize = 1 << 20
+			cfg.Uploads.ChunkSize = 5 << 20
 			prepare(&cfg)
 			i := start(t, cfg, kept)
 			const push, pull = "0af7651916cd43dd8448eb211c80319c", "1af7651916cd43dd8448eb211c80319c"
-			layer := bytes.Repeat([]byte("berth"), 3<<20/5) // in three chunks
+			layer := bytes.Repeat([]byte("berth"), 12<<20/5) // in three chunks
 			digest := pusher{i, "00-" + push + "-b7ad6b7169203331-01"}.push(t, "traced/app", layer)
 			pusher{i, "00-" + pull + "-b7ad6b7169203331-01"}.pull(t, "traced/app", digest)
 			i.want(t, http.StatusOK, http.MethodGet, "/healthz", "")
