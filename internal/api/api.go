@@ -40,7 +40,7 @@ const (
 	ClaimAdmin = "admin"
 )
 
-// Config is what an API works with. All fields are required but Counts, Quota, Limits, Audit, Logger and Clock.
+// Config is what an API works with. All fields are required but Counts, Quota, Limits, Audit, Decisions, Logger and Clock.
 type Config struct {
 	Auth     *auth.Service
 	Projects *projects.Service
@@ -61,6 +61,8 @@ type Config struct {
 	Limits *ratelimit.Limiter
 	// Audit takes what is refused. Nil: nothing does.
 	Audit *audit.Recorder
+	// Decisions counts what is decided. Nil: nobody wants to know.
+	Decisions *rbac.Tally
 	// Logger takes what nobody is told. Nil: slog.Default.
 	Logger *slog.Logger
 	// Clock tells the time. Nil: time.Now.
@@ -82,6 +84,7 @@ type API struct {
 	quota      *quota.Quota
 	blocklist  *takedown.List
 	collection Collection
+	tally      *rbac.Tally
 	logger     *slog.Logger
 	now        func() time.Time
 	operations operations
@@ -106,8 +109,8 @@ func New(cfg Config) (*API, error) {
 		auth: cfg.Auth, projects: cfg.Projects, policy: cfg.Policy, claimMode: cfg.ClaimMode,
 		content: cfg.Content, retention: cfg.Retention, collection: cfg.Collection, logger: cfg.Logger, now: cfg.Clock,
 		overrides: &limits.Store{DB: cfg.Database, Server: cfg.Counts, Clock: cfg.Clock}, quota: cfg.Quota,
-		blocklist: &takedown.List{DB: cfg.Database, Clock: cfg.Clock},
-		limits:    cfg.Limits, refusals: cfg.Audit, log: audit.NewLog(cfg.Database), operations: operations,
+		blocklist: &takedown.List{DB: cfg.Database, Clock: cfg.Clock}, tally: cfg.Decisions,
+		limits: cfg.Limits, refusals: cfg.Audit, log: audit.NewLog(cfg.Database), operations: operations,
 		answers: &answers{db: cfg.Database, now: cfg.Clock},
 	}, nil
 }

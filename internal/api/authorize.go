@@ -12,6 +12,7 @@ import (
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/rbac"
+	"github.com/berthregistry/berth/internal/telemetry/reqlog"
 )
 
 var (
@@ -36,8 +37,8 @@ func (a *API) decide(ctx context.Context, one *call, segment string) error {
 		one.guard = guard{call: one}
 		return nil
 	case ruleAdmin:
-		if !a.administers(one) {
-			return noAdmin
+		if err := a.countAdmin(one, a.administers(one)); err != nil {
+			return err
 		}
 		one.guard = guard{call: one, admin: true}
 		if !one.op.project {
@@ -52,19 +53,46 @@ func (a *API) decide(ctx context.Context, one *call, segment string) error {
 	}
 	refused := a.judge(one)
 	if refused == nil {
-		return nil
+		return a.count(one, nil)
 	}
 	changed, err := a.projects.Renew(ctx, one.project, one.user().ID, one.question.Role)
 	if err != nil {
 		return err //nolint:wrapcheck // says what it did
 	}
 	if !changed {
-		return refused
+		return a.count(one, refused)
 	}
 	if err := a.findProject(ctx, one, segment); err != nil {
 		return err
 	}
-	return a.judge(one)
+	return a.count(one, a.judge(one))
+}
+
+// countAdmin counts the decision about an operation of administrators, and returns what it means.
+func (a *API) countAdmin(one *call, allowed bool) error {
+	question := rbac.Question{Kind: one.user().Kind, Admin: one.user().Admin, Action: rbac.Administer}
+	if !allowed {
+		a.tally.Count(question, rbac.Denied)
+		return noAdmin
+	}
+	a.tally.Count(question, rbac.Allowed)
+	return nil
+}
+
+// count counts the decision about a project, and returns it. Whether somebody may see a project is counted as a pull,
+// and a restoration as the deletion that it undoes.
+func (a *API) count(one *call, refused error) error {
+	question := a.ruledBy(one)
+	question.State = one.project.State
+	if question.Action == "" {
+		question.Action = rbac.Pull
+	}
+	outcome := rbac.Allowed
+	if refused != nil {
+		outcome = rbac.Denied
+	}
+	a.tally.Count(question, outcome)
+	return refused
 }
 
 // administers asks the policy about the server as about a private project: only admins may do anything to any.
@@ -78,6 +106,7 @@ func (a *API) administers(one *call) bool {
 func (a *API) findProject(ctx context.Context, one *call, segment string) error {
 	project, err := a.projects.Resolve(ctx, segment)
 	if errors.Is(err, projects.ErrNotFound) || errors.Is(err, projects.ErrSlugInvalid) {
+		reqlog.SetProjectKind(ctx, rbac.ProjectKind(rbac.StateAbsent, ""))
 		return noProject.WithCause(err)
 	}
 	if err != nil {
@@ -88,6 +117,7 @@ func (a *API) findProject(ctx context.Context, one *call, segment string) error 
 		return err //nolint:wrapcheck // says what it did
 	}
 	one.project = project
+	reqlog.SetProjectKind(ctx, rbac.ProjectKind(project.State, project.Visibility))
 	one.question = rbac.Question{
 		Kind: one.user().Kind, Admin: one.user().Admin, Role: role, State: project.State, Visibility: project.Visibility,
 	}

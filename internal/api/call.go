@@ -87,6 +87,7 @@ func (a *API) authenticate(c *gin.Context) {
 	}
 	one.credential, one.secret = credential, secret
 	reqlog.Set(c.Request.Context(), reqlog.Principal, credential.Principal.String())
+	reqlog.SetPrincipalKind(c.Request.Context(), rbac.PrincipalKind(credential.Principal.Kind, credential.Principal.Admin))
 	if !mayCall(credential) {
 		a.limit(c, notForThis)
 		return

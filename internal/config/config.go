@@ -207,8 +207,8 @@ type Audit struct {
 
 // Operation is what operators of the process need.
 type Operation struct {
-	// MetricsAddr serves /debug/pprof without authentication: keep it on a loopback or private address. Empty disables it.
-	MetricsAddr string `name:"metrics-addr" env:"BERTH_METRICS_ADDR" default:"127.0.0.1:9090" help:"Address of /debug/pprof, without authentication; empty disables it."`
+	// MetricsAddr serves /metrics and /debug/pprof without authentication: keep it on a loopback or private address. Empty disables it.
+	MetricsAddr string `name:"metrics-addr" env:"BERTH_METRICS_ADDR" default:"127.0.0.1:9090" help:"Address of /metrics and /debug/pprof, without authentication; empty disables both."`
 	// Migrate brings the database schema up to date at start. Otherwise `berth migrate` must have done it.
 	Migrate bool `name:"migrate" env:"BERTH_MIGRATE" default:"true" negatable:"" help:"Bring the database schema up to date at start."`
 }

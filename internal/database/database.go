@@ -12,6 +12,8 @@ import (
 	"log/slog"
 
 	"gorm.io/gorm"
+
+	"github.com/berthregistry/berth/internal/telemetry/observe"
 )
 
 // Dialects, as [DB.Dialect] names them.
@@ -31,6 +33,8 @@ type Config struct {
 	MaxConns int
 	// Logger hears of failures that no caller can be told. Nil: slog.Default().
 	Logger *slog.Logger
+	// Observer watches every call. Nil: nobody does.
+	Observer *observe.Observer
 }
 
 // DB is an open database. It is safe for concurrent use.
@@ -50,6 +54,7 @@ type engine interface {
 	gormDialector() gorm.Dialector
 	trips() int64
 	commits() int64
+	stats() Stats
 	close() error
 }
 
@@ -63,11 +68,11 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{engine: e}
+	db := &DB{engine: observed(e, cfg.Observer)}
 	if err := db.Ping(ctx); err != nil {
 		return nil, errors.Join(err, e.close())
 	}
-	if db.gorm, err = openGorm(e.gormDialector(), cfg.Logger); err != nil {
+	if db.gorm, err = openGorm(e.gormDialector(), cfg.Logger, watched(e.dialect(), cfg.Observer)); err != nil {
 		return nil, errors.Join(err, e.close())
 	}
 	return db, nil

@@ -11,9 +11,11 @@ import (
 	pgdriver "gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
+
+	"github.com/berthregistry/berth/internal/telemetry/observe"
 )
 
-func openGorm(dialector gorm.Dialector, log *slog.Logger) (*gorm.DB, error) {
+func openGorm(dialector gorm.Dialector, log *slog.Logger, calls *observe.Operations) (*gorm.DB, error) {
 	db, err := gorm.Open(dialector, &gorm.Config{
 		SkipDefaultTransaction: true,
 		TranslateError:         true,
@@ -23,6 +25,9 @@ func openGorm(dialector gorm.Dialector, log *slog.Logger) (*gorm.DB, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open GORM: %w", err)
+	}
+	if err := observeGorm(db, calls); err != nil {
+		return nil, err
 	}
 	return db, nil
 }

@@ -21,6 +21,8 @@ type group struct {
 	closing sync.RWMutex
 	closed  bool
 	done    chan struct{}
+	// groups counts transactions, grouped the batches in them.
+	groups, grouped atomic.Int64
 }
 
 // job is a batch on its way through the writer.
@@ -187,6 +189,8 @@ func take(jobs []*job) []*job {
 
 func (g *group) count(jobs []*job, failed error) {
 	g.engine.exchanges.Add(int64(len(jobs)))
+	g.groups.Add(1)
+	g.grouped.Add(int64(len(jobs)))
 	for _, j := range jobs {
 		if j.err == nil && failed == nil {
 			g.engine.committed.Add(1)

@@ -112,7 +112,7 @@ func (c *call) place() content.Place {
 
 // endpoint is one cell of the table.
 type endpoint struct {
-	name   string // for logs, as the metrics will name it
+	name   string // for logs, spans and metrics
 	action string // for the audit log
 	// actions are the rights of which any one suffices, that with the widest scope last. None: the endpoint
 	// decides by itself.
@@ -131,37 +131,37 @@ var (
 
 var endpoints = map[ocipath.Kind]methods{
 	ocipath.KindPing: {
-		http.MethodGet:  {"v2.check", audit.RegistryCheck, nil, (*Handler).ping},
-		http.MethodHead: {"v2.check", audit.RegistryCheck, nil, (*Handler).ping},
+		http.MethodGet:  {"oci.v2.check", audit.RegistryCheck, nil, (*Handler).ping},
+		http.MethodHead: {"oci.v2.check", audit.RegistryCheck, nil, (*Handler).ping},
 	},
 	ocipath.KindCatalog: {
-		http.MethodGet: {"catalog.list", audit.CatalogList, nil, (*Handler).catalog},
+		http.MethodGet: {"oci.catalog.list", audit.CatalogList, nil, (*Handler).catalog},
 	},
 	ocipath.KindBlob: {
-		http.MethodHead:   {"blob.head", audit.BlobPull, exists, (*Handler).headBlob},
-		http.MethodGet:    {"blob.get", audit.BlobPull, pull, (*Handler).getBlob},
-		http.MethodDelete: {"blob.delete", audit.BlobDelete, remove, (*Handler).deleteBlob},
+		http.MethodHead:   {"oci.blob.head", audit.BlobPull, exists, (*Handler).headBlob},
+		http.MethodGet:    {"oci.blob.get", audit.BlobPull, pull, (*Handler).getBlob},
+		http.MethodDelete: {"oci.blob.delete", audit.BlobDelete, remove, (*Handler).deleteBlob},
 	},
 	ocipath.KindUploads: {
-		http.MethodPost: {"blob.upload.start", audit.BlobPush, nil, (*Handler).startUpload},
+		http.MethodPost: {operationStart, audit.BlobPush, nil, (*Handler).startUpload},
 	},
 	ocipath.KindUpload: {
-		http.MethodGet:    {"blob.upload.status", audit.BlobPush, push, (*Handler).uploadStatus},
-		http.MethodPatch:  {"blob.upload.chunk", audit.BlobPush, push, (*Handler).appendUpload},
-		http.MethodPut:    {"blob.upload.complete", audit.BlobPush, push, (*Handler).finishUpload},
-		http.MethodDelete: {"blob.upload.cancel", audit.BlobPush, push, (*Handler).cancelUpload},
+		http.MethodGet:    {"oci.blob.upload.status", audit.BlobPush, push, (*Handler).uploadStatus},
+		http.MethodPatch:  {"oci.blob.upload.chunk", audit.BlobPush, push, (*Handler).appendUpload},
+		http.MethodPut:    {"oci.blob.upload.complete", audit.BlobPush, push, (*Handler).finishUpload},
+		http.MethodDelete: {"oci.blob.upload.cancel", audit.BlobPush, push, (*Handler).cancelUpload},
 	},
 	ocipath.KindManifest: {
-		http.MethodHead:   {"manifest.head", audit.ManifestPull, exists, (*Handler).getManifest},
-		http.MethodGet:    {"manifest.get", audit.ManifestPull, pull, (*Handler).getManifest},
-		http.MethodPut:    {"manifest.put", audit.ManifestPush, push, (*Handler).putManifest},
-		http.MethodDelete: {"manifest.delete", audit.ManifestDelete, remove, (*Handler).deleteManifest},
+		http.MethodHead:   {"oci.manifest.head", audit.ManifestPull, exists, (*Handler).getManifest},
+		http.MethodGet:    {"oci.manifest.get", audit.ManifestPull, pull, (*Handler).getManifest},
+		http.MethodPut:    {"oci.manifest.put", audit.ManifestPush, push, (*Handler).putManifest},
+		http.MethodDelete: {"oci.manifest.delete", audit.ManifestDelete, remove, (*Handler).deleteManifest},
 	},
 	ocipath.KindTags: {
-		http.MethodGet: {"tags.list", audit.TagList, pull, (*Handler).listTags},
+		http.MethodGet: {"oci.tags.list", audit.TagList, pull, (*Handler).listTags},
 	},
 	ocipath.KindReferrers: {
-		http.MethodGet: {"referrers.get", audit.ReferrerList, pull, (*Handler).listReferrers},
+		http.MethodGet: {"oci.referrers.get", audit.ReferrerList, pull, (*Handler).listReferrers},
 	},
 }
 
@@ -228,7 +228,9 @@ func (h *Handler) authenticate(c *call, e endpoint) (err error) {
 	}
 	c.id, err = h.Access.Authenticate(c.r, h.need(c, e)...)
 	if err == nil {
-		reqlog.Set(c.ctx(), reqlog.Principal, c.id.Credential.Principal.String())
+		principal := c.id.Credential.Principal
+		reqlog.Set(c.ctx(), reqlog.Principal, principal.String())
+		reqlog.SetPrincipalKind(c.ctx(), rbac.PrincipalKind(principal.Kind, principal.Admin))
 		c.beginChange()
 	}
 	return h.limit(c, err)

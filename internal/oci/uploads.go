@@ -20,6 +20,14 @@ import (
 	"github.com/berthregistry/berth/internal/oci/uploads"
 	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
+	"github.com/berthregistry/berth/internal/telemetry/reqlog"
+)
+
+// A POST that does more than begin a session is an operation of its own in logs, spans and metrics.
+const (
+	operationStart      = "oci.blob.upload.start"
+	operationMount      = "oci.blob.mount"
+	operationMonolithic = "oci.blob.upload.monolithic"
 )
 
 // startQuery is what a POST asks for besides a session.
@@ -129,6 +137,7 @@ func (h *Handler) openSession(c *call, algorithm digests.Algo) error {
 // mount shows a blob of another repository here. What cannot be mounted, for whatever reason, can be uploaded: the
 // answer is then a session, and tells nothing of what exists elsewhere.
 func (h *Handler) mount(c *call, q startQuery, source *access.Decision) error {
+	reqlog.Set(c.ctx(), reqlog.Route, operationMount)
 	err := content.ErrNotFound
 	switch {
 	case q.from == nil && c.decision.MayMountWithin():
@@ -141,6 +150,7 @@ func (h *Handler) mount(c *call, q startQuery, source *access.Decision) error {
 		err = h.Content.Mount(c.ctx(), c.place(), q.mount, &from, c.decision.Guard)
 	}
 	if errors.Is(err, content.ErrNotFound) {
+		reqlog.Set(c.ctx(), reqlog.Route, operationStart)
 		return h.openSession(c, q.algorithm)
 	}
 	if err != nil {
@@ -157,6 +167,7 @@ func (h *Handler) blobCreated(c *call, d digest.Digest) {
 }
 
 func (h *Handler) monolithic(c *call, d digest.Digest) error {
+	reqlog.Set(c.ctx(), reqlog.Route, operationMonolithic)
 	if err := h.Uploads.Monolithic(c.ctx(), h.target(c), c.body(), d); err != nil {
 		return err
 	}

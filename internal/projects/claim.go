@@ -82,7 +82,9 @@ func (s *Service) Claim(ctx context.Context, guard Guard, r ClaimRequest) (Claim
 		s.discard(b, id, r.Owner.Principal, act)
 	}
 	var err error
-	if c.Project, err = s.commitProject(ctx, b, id); err != nil {
+	c.Project, err = s.commitProject(ctx, b, id)
+	s.claims.count(err)
+	if err != nil {
 		return Claimed{}, wrapped("claim", missingUser(err))
 	}
 	return c, nil

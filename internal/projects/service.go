@@ -116,6 +116,7 @@ type Service struct {
 	roles    *memory[membership, rbac.Role]
 	grants   *memory[runnerGrant, bool]
 	forgets  *forgets
+	claims   claims
 }
 
 // NewService makes a Service. It asks the database nothing. An unknown value of UnclaimedSlugs counts as SlugsRandom.

@@ -5,6 +5,7 @@ package recent
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -14,6 +15,21 @@ import (
 type Cache[K comparable, V any] struct {
 	entries *otter.Cache[K, entry[V]]
 	clock   clock
+
+	hits, misses atomic.Uint64
+}
+
+// Stats are the numbers of a cache.
+type Stats struct {
+	// Hits and Misses are how often an answer was remembered, and was not, since the start.
+	Hits, Misses uint64
+	// Entries is about how many answers are in memory, the forgotten ones among them.
+	Entries int
+}
+
+// Stats tells how much a cache is of use.
+func (c *Cache[K, V]) Stats() Stats {
+	return Stats{Hits: c.hits.Load(), Misses: c.misses.Load(), Entries: c.entries.EstimatedSize()}
 }
 
 // entry is an answer and when it was asked for: it is no newer than that.
@@ -47,8 +63,10 @@ func New[K comparable, V any](size int, ttl time.Duration, now func() time.Time)
 // Errors are those of load and of the context, and never older than the call: what was just created is never missing.
 func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(context.Context) (V, error)) (V, error) {
 	if e, ok := c.entries.GetIfPresent(key); ok {
+		c.hits.Add(1)
 		return e.value, nil
 	}
+	c.misses.Add(1)
 	asks := false
 	loader := otter.LoaderFunc[K, entry[V]](func(ctx context.Context, _ K) (entry[V], error) {
 		asks = true

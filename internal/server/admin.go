@@ -80,7 +80,7 @@ func withAuth(ctx context.Context, cfg config.Database, opts Options, do func(co
 }
 
 func withDatabase(ctx context.Context, cfg config.Database, opts Options, do func(*database.DB) error) (err error) {
-	db, err := openDatabase(ctx, cfg, opts.withDefaults())
+	db, err := openDatabase(ctx, cfg, opts.withDefaults(), nil)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 // operatorHeaderTimeout bounds the headers of an operator's request; profiles themselves take as long as was asked.
 const operatorHeaderTimeout = 10 * time.Second
 
-// operatorServer serves /debug/pprof to operators. It has no authentication and so an address of its own. Nil works
+// operatorServer serves /metrics and /debug/pprof to operators. It has no authentication and so an address of its own. Nil works
 // and serves nothing.
 type operatorServer struct {
 	http     *http.Server
@@ -25,14 +25,14 @@ type operatorServer struct {
 
 // startOperator serves on addr, if there is one. A taken port is no reason not to serve the registry: with the default
 // address every second server on a machine would fail.
-func startOperator(ctx context.Context, addr string, logger *slog.Logger) (*operatorServer, error) {
+func startOperator(ctx context.Context, addr string, metrics http.Handler, logger *slog.Logger) (*operatorServer, error) {
 	if addr == "" {
 		return nil, nil
 	}
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		logger.WarnContext(ctx, "the address for profiles is taken, going on without them: set BERTH_METRICS_ADDR to another, or to nothing",
+		logger.WarnContext(ctx, "the address for metrics and profiles is taken, going on without them: set BERTH_METRICS_ADDR to another, or to nothing",
 			slog.String("address", addr))
 		return nil, nil
 	}
@@ -40,13 +40,13 @@ func startOperator(ctx context.Context, addr string, logger *slog.Logger) (*oper
 		return nil, fmt.Errorf("BERTH_METRICS_ADDR: %w", err)
 	}
 	s := &operatorServer{listener: listener, done: make(chan struct{}), http: &http.Server{
-		Handler: operatorHandler(), ReadHeaderTimeout: operatorHeaderTimeout,
+		Handler: operatorHandler(metrics), ReadHeaderTimeout: operatorHeaderTimeout,
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}}
 	go func() {
 		defer close(s.done)
 		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			logger.WarnContext(ctx, "profiles are no longer served", slog.String("error", err.Error()))
+			logger.WarnContext(ctx, "metrics and profiles are no longer served", slog.String("error", err.Error()))
 		}
 	}()
 	return s, nil
@@ -68,8 +68,11 @@ func (s *operatorServer) close() {
 	<-s.done
 }
 
-func operatorHandler() http.Handler {
+func operatorHandler(metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
+	if metrics != nil {
+		mux.Handle("GET /metrics", metrics)
+	}
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", hideCommandLine)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

@@ -11,8 +11,11 @@ import (
 	"net"
 	"time"
 
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
 	"github.com/berthregistry/berth/internal/config"
 	"github.com/berthregistry/berth/internal/server/front"
+	"github.com/berthregistry/berth/internal/telemetry/otelsetup"
 )
 
 // Options is what [Run] gets besides the settings. The zero value of each field works.
@@ -26,15 +29,17 @@ type Options struct {
 	Ready func(Addresses)
 	// Clock tells the time to everything but the network. Nil: time.Now.
 	Clock func() time.Time
-	// Version is what the start of the log says.
+	// Version is what the start of the log, and telemetry, say.
 	Version string
+	// Spans takes all spans, besides the collector that OTEL_* variables name. Nil: none.
+	Spans sdktrace.SpanExporter
 }
 
 // Addresses is where a running server is.
 type Addresses struct {
 	// API is the address of the listener.
 	API net.Addr
-	// Operator is the address of /debug/pprof, nil where there is none.
+	// Operator is the address of /metrics and /debug/pprof, nil where there is none.
 	Operator net.Addr
 	// Endpoints are the public names.
 	Endpoints config.Endpoints
@@ -65,7 +70,13 @@ func Run(ctx context.Context, cfg config.Config, opts Options) (err error) {
 	}
 	announce(ctx, cfg, opts)
 
-	backends, err := openBackends(ctx, cfg, opts)
+	telemetry, err := startTelemetry(ctx, cfg, opts)
+	if err != nil {
+		return err
+	}
+	defer stopTelemetry(ctx, telemetry, opts.Logger)
+
+	backends, err := openBackends(ctx, cfg, opts, telemetry.Observer())
 	if err != nil {
 		return err
 	}
@@ -79,18 +90,15 @@ func Run(ctx context.Context, cfg config.Config, opts Options) (err error) {
 	defer listener.Close() //nolint:errcheck // closed twice after serving; before it, there is nothing to lose
 	endpoints := cfg.Endpoints(listener.Addr().String())
 
-	services, err := newServices(backends, cfg, endpoints, opts) //nolint:contextcheck // nothing of it waits
+	services, err := newServices(backends, cfg, endpoints, opts, telemetry.Observer()) //nolint:contextcheck // nothing of it waits
 	if err != nil {
 		return err
 	}
-	web, err := front.New(front.Config{
-		HTTP: cfg.HTTP, TLS: cfg.TLS, Logger: opts.Logger, Clock: opts.Clock,
-		Planes: services.planes, Workers: services.workers, Checks: backends.checks(),
-	})
+	web, err := newFront(cfg, opts, backends, services, telemetry)
 	if err != nil {
-		return err //nolint:wrapcheck // names the variables
+		return err
 	}
-	operator, err := startOperator(ctx, cfg.Operation.MetricsAddr, opts.Logger)
+	operator, err := startOperator(ctx, cfg.Operation.MetricsAddr, telemetry.Handler(), opts.Logger)
 	if err != nil {
 		return err
 	}
@@ -108,6 +116,17 @@ func Run(ctx context.Context, cfg config.Config, opts Options) (err error) {
 		opts.Logger.InfoContext(ctx, "listening",
 			slog.String("address", listener.Addr().String()), slog.String("public_url", endpoints.PublicURL))
 		opts.Ready(Addresses{API: listener.Addr(), Operator: operator.addr(), Endpoints: endpoints})
+	})
+}
+
+// newFront puts the services behind HTTP.
+func newFront(
+	cfg config.Config, opts Options, b *backends, s *services, telemetry *otelsetup.Telemetry,
+) (*front.Server, error) {
+	return front.New(front.Config{ //nolint:wrapcheck // names the variables
+		HTTP: cfg.HTTP, TLS: cfg.TLS, Logger: opts.Logger, Clock: opts.Clock,
+		Planes: s.planes, Workers: s.workers, Checks: b.checks(),
+		Requests: telemetry.Observer().Requests(telemetry.Propagator()),
 	})
 }
 

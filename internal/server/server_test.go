@@ -248,7 +248,7 @@ func TestProfilesHaveAnAddressOfTheirOwn(t *testing.T) {
 	taken := settings(t.TempDir())
 	taken.Operation.MetricsAddr = i.Operator.String()
 	other := start(t, taken)
-	if other.Operator != nil || !strings.Contains(other.log.String(), "the address for profiles is taken") {
+	if other.Operator != nil || !strings.Contains(other.log.String(), "the address for metrics and profiles is taken") {
 		t.Errorf("operator address %v, log:\n%s", other.Operator, other.log)
 	}
 }

@@ -18,20 +18,24 @@ import (
 	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/server/front"
 	"github.com/berthregistry/berth/internal/storage"
+	"github.com/berthregistry/berth/internal/storage/observed"
 	"github.com/berthregistry/berth/internal/storage/s3"
 	"github.com/berthregistry/berth/internal/storage/storeurl"
+	"github.com/berthregistry/berth/internal/telemetry/observe"
 )
 
 // backends is what outlives the process: the database, which decides what exists, and the storage, which has the bytes.
 type backends struct {
 	db    *database.DB
 	store storage.Store
+	// spools tells what is on its way to a bucket. Zero for a folder, which needs no spools.
+	spools func() s3.SpoolStats
 }
 
 // openBackends opens both and brings the schema up to date, if that is wanted. A storage that does not answer is no
 // reason not to start: readiness tells, and it may come back.
-func openBackends(ctx context.Context, cfg config.Config, opts Options) (*backends, error) {
-	db, err := openDatabase(ctx, cfg.Database, opts)
+func openBackends(ctx context.Context, cfg config.Config, opts Options, observer *observe.Observer) (*backends, error) {
+	db, err := openDatabase(ctx, cfg.Database, opts, observer)
 	if err != nil {
 		return nil, err
 	}
@@ -43,14 +47,7 @@ func openBackends(ctx context.Context, cfg config.Config, opts Options) (*backen
 		}
 		opts.Logger.InfoContext(ctx, "the schema is up to date", slog.Int("migrations_applied", applied))
 	}
-	b.store, err = storeurl.Open(ctx, cfg.Storage.URL.Reveal(), storeurl.Options{
-		S3: s3.Options{
-			UploadMemory: int64(cfg.Uploads.Memory),
-			SpoolDir:     cfg.Uploads.SpoolDir,
-			SpoolMax:     int64(cfg.Uploads.SpoolMax),
-		},
-	})
-	if err != nil {
+	if err := b.openStore(ctx, cfg, observer); err != nil {
 		return nil, errors.Join(fmt.Errorf("BERTH_STORAGE_URL: %w", err), b.close())
 	}
 	if err := b.store.Check(ctx); err != nil {
@@ -59,8 +56,31 @@ func openBackends(ctx context.Context, cfg config.Config, opts Options) (*backen
 	return b, nil
 }
 
-func openDatabase(ctx context.Context, cfg config.Database, opts Options) (*database.DB, error) {
-	db, err := database.Open(ctx, database.Config{URL: cfg.URL.Reveal(), MaxConns: cfg.MaxConns, Logger: opts.Logger})
+// openStore opens the storage, watched where there is an observer.
+func (b *backends) openStore(ctx context.Context, cfg config.Config, observer *observe.Observer) error {
+	options := s3.Options{
+		UploadMemory: int64(cfg.Uploads.Memory), SpoolDir: cfg.Uploads.SpoolDir, SpoolMax: int64(cfg.Uploads.SpoolMax),
+	}
+	if tracer := observer.Tracer(); tracer != nil {
+		options.Middleware = append(options.Middleware, s3.Tracing(tracer))
+	}
+	store, err := storeurl.Open(ctx, cfg.Storage.URL.Reveal(), storeurl.Options{S3: options})
+	if err != nil {
+		return err //nolint:wrapcheck // by the caller
+	}
+	kind := "fs"
+	b.spools = func() s3.SpoolStats { return s3.SpoolStats{} }
+	if bucket, ok := store.(*s3.Store); ok {
+		kind, b.spools = "s3", bucket.SpoolStats
+	}
+	b.store = observed.Wrap(store, kind, observer)
+	return nil
+}
+
+func openDatabase(ctx context.Context, cfg config.Database, opts Options, observer *observe.Observer) (*database.DB, error) {
+	db, err := database.Open(ctx, database.Config{
+		URL: cfg.URL.Reveal(), MaxConns: cfg.MaxConns, Logger: opts.Logger, Observer: observer,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("BERTH_DATABASE_URL: %w", err)
 	}
@@ -87,7 +107,7 @@ type services struct {
 	workers []front.Worker
 }
 
-func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Options) (*services, error) {
+func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Options, observer *observe.Observer) (*services, error) {
 	policy, err := rbac.New(rbac.Options{UnclaimedPush: cfg.Unclaimed.Push, UnclaimedPull: cfg.Unclaimed.Pull})
 	if err != nil {
 		return nil, fmt.Errorf("load the policy: %w", err)
@@ -107,12 +127,16 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 	if err != nil {
 		return nil, err
 	}
+	var decisions *rbac.Tally
+	if observer != nil {
+		decisions = rbac.NewTally()
+	}
 	refusals := audit.NewRecorder(audit.RecorderConfig{
 		DB: b.db, First: cfg.Audit.Refusals, Clock: opts.Clock, Logger: opts.Logger,
 	})
 	guard := access.New(access.Config{
 		Auth: users, Projects: tenants, Policy: policy, Realm: e.Realm, Service: e.Service, Limits: rates,
-		Audit: refusals,
+		Audit: refusals, Decisions: decisions,
 	})
 	room := quota.New(quota.Config{
 		DB: b.db, Clock: opts.Clock, Project: int64(cfg.Quotas.Project), Account: int64(cfg.Quotas.Account),
@@ -125,12 +149,15 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 	product, err := api.New(api.Config{
 		Auth: users, Projects: tenants, Policy: policy, Database: b.db, ClaimMode: cfg.Unclaimed.ClaimMode,
 		Content: registry.Content, Retention: kept, Collection: collection{collector, cfg.GC.Enabled},
-		Counts: counts(cfg.Counts), Quota: room, Limits: rates, Audit: refusals,
+		Counts: counts(cfg.Counts), Quota: room, Limits: rates, Audit: refusals, Decisions: decisions,
 		Logger: opts.Logger, Clock: opts.Clock,
 	})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says that it is about the API
 	}
+	publish(observer, figures{
+		cfg: cfg, backends: b, limits: rates, decisions: decisions, tenants: tenants, users: users, registry: registry,
+	})
 	workers := []front.Worker{
 		registry.Uploads, registry.Content, users.LastUses(), tenants.Janitor(opts.Logger), product,
 		quota.NewFolder(b.db, opts.Clock, opts.Logger), kept, registry.Content.Measurer(),

@@ -8,7 +8,7 @@ import (
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
-// Config is what an Access works with. All fields are required but Limits and Audit.
+// Config is what an Access works with. All fields are required but Limits, Audit and Decisions.
 type Config struct {
 	Auth     *auth.Service
 	Projects *projects.Service
@@ -21,6 +21,8 @@ type Config struct {
 	Limits *ratelimit.Limiter
 	// Audit takes what is refused. Nil: nothing does.
 	Audit *audit.Recorder
+	// Decisions counts what is decided. Nil: nobody wants to know.
+	Decisions *rbac.Tally
 }
 
 // Access authenticates and authorizes requests of the OCI plane. It is safe for concurrent use.
@@ -32,6 +34,7 @@ type Access struct {
 	service  string
 	limits   *ratelimit.Limiter
 	audit    *audit.Recorder
+	tally    *rbac.Tally
 }
 
 // New makes an Access.
@@ -44,5 +47,6 @@ func New(cfg Config) *Access {
 		service:  cfg.Service,
 		limits:   cfg.Limits,
 		audit:    cfg.Audit,
+		tally:    cfg.Decisions,
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/rbac"
+	"github.com/berthregistry/berth/internal/telemetry/reqlog"
 )
 
 // Decision is a permission that was just given.
@@ -84,6 +85,7 @@ func (a *Access) AuthorizeCatalog(id Identity) error {
 
 func (a *Access) authorize(ctx context.Context, ask ask) (Decision, error) {
 	if !ask.id.Presented {
+		a.count(ask, rbac.Question{Kind: rbac.KindAnonymous}, ask.widest(), rbac.Challenged)
 		return Decision{}, a.noToken(ask.need(ask.widest())...)
 	}
 	project, err := a.resolve(ctx, ask.repo)
@@ -99,6 +101,8 @@ func (a *Access) decide(ctx context.Context, ask ask, project projects.Project) 
 	if err != nil {
 		return Decision{}, err
 	}
+	reqlog.SetProjectKind(ctx, rbac.ProjectKind(project.State, project.Visibility))
+	a.countVerdict(ask, v)
 	if len(v.granted) == 0 {
 		return Decision{}, a.refusal(ask, project, v)
 	}

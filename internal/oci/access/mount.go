@@ -37,9 +37,11 @@ func (a *Access) mountSource(ctx context.Context, id Identity, to, from Repo) (*
 	}
 	pull := ask{id: id, repo: from, actions: []rbac.Action{rbac.Pull}, byDigest: true}
 	v, err := a.judge(ctx, pull, project)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
+	}
+	a.countVerdict(pull, v)
+	switch {
 	case len(v.permitted) == 0:
 		return nil, nil
 	case len(v.granted) == 0:

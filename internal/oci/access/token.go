@@ -15,6 +15,7 @@ import (
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/ratelimit"
+	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/telemetry/reqlog"
 )
 
@@ -75,6 +76,7 @@ func (a *Access) noteRefusal(r *http.Request, status int, cause error) {
 // issue makes a token that carries as much of the scopes as the policy allows now.
 func (a *Access) issue(ctx context.Context, credential auth.Credential, service string, scopes []string) (tokenResponse, error) {
 	reqlog.Set(ctx, reqlog.Principal, credential.Principal.String())
+	reqlog.SetPrincipalKind(ctx, rbac.PrincipalKind(credential.Principal.Kind, credential.Principal.Admin))
 	if service != "" && service != a.service {
 		return tokenResponse{}, errService
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/berthregistry/berth/internal/config"
+	"github.com/berthregistry/berth/internal/telemetry/observe"
 )
 
 // Config is what a [Server] is made of. HTTP and Logger are required.
@@ -25,6 +26,8 @@ type Config struct {
 	Checks []Check
 	// Logger takes the access log and the server's own words.
 	Logger *slog.Logger
+	// Requests watches every request. Nil: nobody does.
+	Requests *observe.Requests
 	// Clock tells the time to what is not about the network. Nil: time.Now.
 	Clock func() time.Time
 }
@@ -54,7 +57,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	edge := &edge{
 		next: engine, logger: cfg.Logger, bodyIdle: cfg.HTTP.BodyIdleTimeout, cors: cors{origins: cfg.HTTP.CORSOrigins},
-		copies: newCopySlots(),
+		copies: newCopySlots(), requests: cfg.Requests,
 	}
 	s := &Server{
 		http: newHTTPServer(cfg.HTTP, edge, cfg.Logger), edge: edge, health: health, planes: cfg.Planes, workers: cfg.Workers,

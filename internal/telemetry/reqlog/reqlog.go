@@ -12,7 +12,8 @@ import (
 const (
 	// Principal says who asked, for example "user:<uuid>" or "anonymous".
 	Principal = "principal"
-	// Route is the kind of the request, such as "blob_get": never a raw path, which would be unbounded in number.
+	// Route is the kind of the request, such as "oci.blob.get": never a raw path, which would be unbounded in number.
+	// The log, the span and the metrics of the request are named by it. It is set to a string.
 	Route = "route"
 	// Denied is why a caller was refused, where the answer tells less: a token that was revoked, a scope that is too
 	// narrow, a policy that forbids it.
@@ -32,7 +33,18 @@ type Record struct {
 
 	mu    sync.Mutex
 	attrs []slog.Attr
+	facts Facts
 	err   error
+}
+
+// Facts are what metrics tell requests apart by: few values each, and never the name of a tenant.
+type Facts struct {
+	// Route is what was set as [Route], or "".
+	Route string
+	// Principal is the kind of whoever asked (rbac.PrincipalKind), "" where nobody got as far as to look.
+	Principal string
+	// Project is the kind of the project that was asked about (rbac.ProjectKind), "" where there is none in the request.
+	Project string
 }
 
 type contextKey struct{}
@@ -65,6 +77,9 @@ func Set(ctx context.Context, key string, value any) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if text, ok := value.(string); ok && key == Route {
+		r.facts.Route = text
+	}
 	for i := range r.attrs {
 		if r.attrs[i].Key == key {
 			r.attrs[i].Value = slog.AnyValue(value)
@@ -73,6 +88,24 @@ func Set(ctx context.Context, key string, value any) {
 	}
 	if len(r.attrs) < maxAttrs {
 		r.attrs = append(r.attrs, slog.Any(key, value))
+	}
+}
+
+// SetPrincipalKind notes the kind of whoever asks, for metrics. Outside a request it does nothing.
+func SetPrincipalKind(ctx context.Context, kind string) {
+	if r := from(ctx); r != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.facts.Principal = kind
+	}
+}
+
+// SetProjectKind notes the kind of the project that is asked about, for metrics. Outside a request it does nothing.
+func SetProjectKind(ctx context.Context, kind string) {
+	if r := from(ctx); r != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.facts.Project = kind
 	}
 }
 
@@ -96,6 +129,25 @@ func (r *Record) Attrs() []slog.Attr {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return append([]slog.Attr(nil), r.attrs...)
+}
+
+// Text returns the value of a key that was set to a string, or "".
+func (r *Record) Text(key string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.attrs {
+		if r.attrs[i].Key == key && r.attrs[i].Value.Kind() == slog.KindString {
+			return r.attrs[i].Value.String()
+		}
+	}
+	return ""
+}
+
+// Facts returns what is known so far.
+func (r *Record) Facts() Facts {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.facts
 }
 
 // Err returns what Fail was told, or nil.
