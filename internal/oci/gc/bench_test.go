@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -62,7 +63,8 @@ func newHeap(b *testing.B, env *ocitest.Env, size int) *heap {
 	begun := time.Now()
 	h := &heap{db: env.DB, made: size}
 	h.collector = gc.New(gc.Config{DB: env.DB, Store: env.Store, Clock: time.Now, SweepDelay: time.Hour, Load: 100, OrphanAge: 48 * time.Hour})
-	h.run(b, `INSERT INTO projects (id, slug, state, created_by, created_at, updated_at) SELECT `+h.id("8000", "1")+`, 'demo', 'active', 'test', 0, 0`)
+	h.run(b, `INSERT INTO projects (id, slug, state, created_by, created_at, updated_at) SELECT `+h.id("8000", "1")+`, 'demo', 'active', 'test', `+
+		strconv.FormatInt(begun.UnixMicro(), 10)+`, 0`) // since then there are days to look through
 	h.run(b, `INSERT INTO repositories (id, project_id, path, created_at) SELECT `+h.id("8000", "2")+`, `+h.id("8000", "1")+`, 'app', 0`)
 	h.blobs(b, 1, size)
 	h.run(b, `INSERT INTO manifests (repository_id, digest, media_type, size, content, pushed_by, created_at)
