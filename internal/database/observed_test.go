@@ -53,7 +53,10 @@ func TestWatchedCalls(t *testing.T) {
 				}
 			}
 			run(nil, func(b *database.Batch) { b.Exec(makeThings) })
-			run(nil, func(b *database.Batch) { b.Exec(insertThing, "a secret"); b.Require(errMissing, requireThing, "a secret") })
+			run(nil, func(b *database.Batch) {
+				b.Exec(insertThing, "a secret")
+				b.Require(errMissing, requireThing, "a secret")
+			})
 			run(errMissing, func(b *database.Batch) { b.Require(errMissing, requireThing, "nothing") })
 			run(database.ErrConflict, func(b *database.Batch) { b.Exec(insertThing, "a secret") })
 			var one int
