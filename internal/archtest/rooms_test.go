@@ -38,9 +38,10 @@ var rooms = []room{
 	{path: "internal/oci", may: slices.Concat(domain, stores, []string{"internal/oci/*"})},
 	{path: "internal/oci/*", may: slices.Concat(domain, stores)},
 
-	{path: "internal/projects", may: []string{"internal/rbac", "internal/audit", "internal/recent", "internal/database", "internal/telemetry"}},
+	{path: "internal/projects", may: []string{"internal/rbac", "internal/audit", "internal/events", "internal/recent", "internal/database", "internal/telemetry"}},
 	{path: "internal/auth", may: []string{"internal/rbac", "internal/audit", "internal/recent", "internal/database", "internal/telemetry"}},
 	{path: "internal/audit", may: []string{"internal/database", "internal/telemetry"}},
+	{path: "internal/events", may: []string{"internal/audit", "internal/database", "internal/telemetry"}},
 	{path: "internal/ratelimit", may: []string{"internal/telemetry"}},
 	{path: "internal/rbac"},
 	{path: "internal/recent"},
@@ -59,7 +60,8 @@ var rooms = []room{
 
 var (
 	domain = []string{
-		"internal/projects", "internal/auth", "internal/rbac", "internal/ratelimit", "internal/audit", "internal/telemetry",
+		"internal/projects", "internal/auth", "internal/rbac", "internal/ratelimit", "internal/audit", "internal/events",
+		"internal/telemetry",
 	}
 	stores = []string{"internal/storage", "internal/database", "migrations"}
 	// testRooms hold no part of the program: only tests and one another import them.

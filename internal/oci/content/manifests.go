@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/events"
 	"github.com/berthregistry/berth/internal/projects/quota"
 )
 
@@ -229,11 +230,20 @@ func (s *Store) putManifest(ctx context.Context, p Place, m NewManifest, guard G
 	if len(m.Children) > 0 {
 		b.Exec(insertManifestChildren, p.Project, p.Path, string(m.Digest), database.Strings(digestStrings(m.Children)))
 	}
+	happened := events.Content{
+		Repository: p.Path, Digest: string(m.Digest), MediaType: m.MediaType, Size: int64(len(m.Content)), Actor: m.Actor,
+	}
 	for _, tag := range slices.Sorted(slices.Values(m.Tags)) { // in one order for all, or two pushes could lock each other out
-		for _, stmt := range []database.Stmt{lockTag, insertTagHistory, moveTag} {
+		b.Exec(lockTag, p.Project, p.Path, tag, string(m.Digest), m.Actor, now)
+		events.AppendMove(b, p.Project, tag, happened)
+		for _, stmt := range []database.Stmt{insertTagHistory, moveTag} {
 			b.Exec(stmt, p.Project, p.Path, tag, string(m.Digest), m.Actor, now)
 		}
 	}
+	happened.Tags = m.Tags
+	events.Append(ctx, b, events.Event{
+		Project: p.Project, Kind: events.ManifestPushed, Object: events.ManifestObject(p.Path, string(m.Digest)), Data: happened,
+	})
 	return s.DB.Run(ctx, b)
 }
 
@@ -321,6 +331,11 @@ func (s *Store) DeleteManifest(ctx context.Context, p Place, d digest.Digest, ac
 	quota.RemoveManifest(b, p.Project, p.Path, d, now)
 	b.Require(ErrNotFound, hideManifest, p.Project, p.Path, string(d), now, s.purgeAfter())
 	b.Exec(lockTagsOf, p.Project, p.Path, string(d))
+	events.AppendTagDeletions(b, p.Project, p.Path, string(d), actor)
+	events.Append(ctx, b, events.Event{
+		Project: p.Project, Kind: events.ManifestDeleted, Object: events.ManifestObject(p.Path, string(d)),
+		Data: events.Content{Repository: p.Path, Digest: string(d), Actor: actor},
+	})
 	b.Exec(historyOfTags, p.Project, p.Path, string(d), actor, now)
 	b.Exec(hideTagsOf, p.Project, p.Path, string(d), now, s.purgeAfter())
 	return s.deleted(s.DB.Run(ctx, b))
@@ -332,6 +347,7 @@ func (s *Store) DeleteTag(ctx context.Context, p Place, tag, actor string, guard
 	guard.Require(b)
 	b.Require(ErrNotFound, hideTag, p.Project, p.Path, tag, s.now(), s.purgeAfter())
 	b.Exec(historyOfTag, p.Project, p.Path, tag, actor, s.now())
+	events.AppendTagDeletion(b, p.Project, p.Path, tag, actor)
 	return s.deleted(s.DB.Run(ctx, b))
 }
 
