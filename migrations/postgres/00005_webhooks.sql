@@ -14,7 +14,8 @@ CREATE TABLE webhooks (
     previous_secret text NOT NULL DEFAULT '',   -- which signs as well
     previous_until  bigint NOT NULL DEFAULT 0,  -- until then
     failing_since   bigint,                     -- NULL: the last attempt succeeded, or there was none
-    leased_until    bigint NOT NULL DEFAULT 0,  -- the replica of that lease delivers meanwhile
+    quota_event_at  bigint NOT NULL DEFAULT 0,  -- of the last quota.exceeded
+    leased_until    bigint NOT NULL DEFAULT 0,  -- database time; the replica that has the lease delivers meanwhile
     lease           uuid,
     created_by      text NOT NULL,
     created_at      bigint NOT NULL,
@@ -43,7 +44,7 @@ CREATE TABLE events_outbox (
     finished_at     bigint
 );
 CREATE INDEX events_outbox_due ON events_outbox (webhook_id, next_attempt_at) WHERE state = 'pending';
-CREATE INDEX events_outbox_object ON events_outbox (webhook_id, object, seq);
+CREATE INDEX events_outbox_object ON events_outbox (webhook_id, object, seq) WHERE state = 'pending';
 CREATE INDEX events_outbox_list ON events_outbox (webhook_id, seq);
 CREATE INDEX events_outbox_finished ON events_outbox (finished_at) WHERE finished_at IS NOT NULL;
 

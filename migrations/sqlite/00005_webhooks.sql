@@ -14,7 +14,8 @@ CREATE TABLE webhooks (
     previous_secret TEXT NOT NULL DEFAULT '',   -- which signs as well
     previous_until  INTEGER NOT NULL DEFAULT 0,  -- until then
     failing_since   INTEGER,                     -- NULL: the last attempt succeeded, or there was none
-    leased_until    INTEGER NOT NULL DEFAULT 0,  -- the replica of that lease delivers meanwhile
+    quota_event_at  INTEGER NOT NULL DEFAULT 0,  -- of the last quota.exceeded
+    leased_until    INTEGER NOT NULL DEFAULT 0,  -- database time; the replica that has the lease delivers meanwhile
     lease           TEXT,
     created_by      TEXT NOT NULL,
     created_at      INTEGER NOT NULL,
@@ -43,7 +44,7 @@ CREATE TABLE events_outbox (
     finished_at     INTEGER
 ) STRICT;
 CREATE INDEX events_outbox_due ON events_outbox (webhook_id, next_attempt_at) WHERE state = 'pending';
-CREATE INDEX events_outbox_object ON events_outbox (webhook_id, object, seq);
+CREATE INDEX events_outbox_object ON events_outbox (webhook_id, object, seq) WHERE state = 'pending';
 CREATE INDEX events_outbox_list ON events_outbox (webhook_id, seq);
 CREATE INDEX events_outbox_finished ON events_outbox (finished_at) WHERE finished_at IS NOT NULL;
 
