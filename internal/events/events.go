@@ -66,6 +66,12 @@ type Content struct {
 	Actor string `json:"actor"`
 }
 
+// Pinged is the data of a ping.
+type Pinged struct {
+	// Actor is who asked for it.
+	Actor string `json:"actor"`
+}
+
 // TagObject is the object of events about a tag.
 func TagObject(repository, tag string) string { return repository + ":" + tag }
 
@@ -85,7 +91,7 @@ var appendEvent = database.SQL(insert + `{text:$4}, {text:$5}, {bigint:$6}, {big
 
 // Append adds an event to the transaction of what it tells. It comes after the guard, and where the object is locked.
 func Append(_ context.Context, b *database.Batch, e Event) {
-	b.Exec(appendEvent, e.Project, string(e.Kind), pattern(e.Kind), e.Object, encoded(e.Data), now())
+	b.Exec(appendEvent, e.Project, string(e.Kind), pattern(e.Kind), e.Object, Encoded(e.Data), now())
 }
 
 // now is the program's time, as everything that the transaction writes has it.
@@ -94,7 +100,8 @@ func now() int64 { return database.ToMicros(time.Now()) }
 // pattern finds a kind in webhooks.events, where each stands between blanks.
 func pattern(k Kind) string { return "% " + string(k) + " %" }
 
-func encoded(data any) string {
+// Encoded is the data of an event as its row has it.
+func Encoded(data any) string {
 	if data == nil {
 		return "{}"
 	}
