@@ -20,6 +20,7 @@ import (
 	"github.com/berthregistry/berth/internal/api/problem"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/events/webhooks"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
@@ -40,6 +41,7 @@ type Config struct {
 	Projects *projects.Service
 	Policy   *rbac.Enforcer
 	Database *database.DB
+	Webhooks *webhooks.Service
 	// ClaimMode says who claims projects: any user for themselves (ClaimOpen), or only admins (ClaimAdmin).
 	ClaimMode string
 	// Limits says how often callers may ask. Nil: as often as they like.
@@ -54,6 +56,7 @@ type Config struct {
 type API struct {
 	auth       *auth.Service
 	projects   *projects.Service
+	webhooks   *webhooks.Service
 	policy     *rbac.Enforcer
 	claimMode  string
 	limits     *ratelimit.Limiter
@@ -78,7 +81,7 @@ func New(cfg Config) (*API, error) {
 		return nil, fmt.Errorf("api: %w", err)
 	}
 	return &API{
-		auth: cfg.Auth, projects: cfg.Projects, policy: cfg.Policy, claimMode: cfg.ClaimMode, logger: cfg.Logger, now: cfg.Clock,
+		auth: cfg.Auth, projects: cfg.Projects, webhooks: cfg.Webhooks, policy: cfg.Policy, claimMode: cfg.ClaimMode, logger: cfg.Logger, now: cfg.Clock,
 		limits: cfg.Limits, operations: operations, answers: &answers{db: cfg.Database, now: cfg.Clock},
 	}, nil
 }

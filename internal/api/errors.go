@@ -8,6 +8,7 @@ import (
 	"github.com/berthregistry/berth/internal/api/problem"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/events/webhooks"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/ratelimit"
 )
@@ -40,6 +41,10 @@ var known = []struct {
 	{auth.ErrInvite, invalidFields(problem.Field{Pointer: "/invite", Detail: "is not a valid invitation for this address"})},
 	{auth.ErrExists, problem.AlreadyExists.With("There is one already.")},
 	{auth.ErrNotFound, noSuchThing},
+	{webhooks.ErrNotFound, noSuchThing},
+	{webhooks.ErrVersion, problem.VersionMismatch.With("It has changed since you looked.")},
+	{webhooks.ErrTooMany, problem.Conflict.With("The project has as many webhooks as it may have.")},
+	{webhooks.ErrDisabled, problem.Conflict.With("The webhook is disabled.")},
 	{database.ErrUnavailable, problem.Unavailable.With("The database does not answer; try again.")},
 	{context.DeadlineExceeded, problem.Unavailable.With("It took too long; try again.")},
 	{context.Canceled, problem.Unavailable.With("The request was cut off.")},
@@ -54,6 +59,9 @@ func problemOf(err error) *problem.Error {
 		return invalidInput(input.Field, input.Reason).WithCause(err)
 	}
 	if input, ok := errors.AsType[*projects.InputError](err); ok {
+		return invalidInput(input.Field, input.Reason).WithCause(err)
+	}
+	if input, ok := errors.AsType[*webhooks.InputError](err); ok {
 		return invalidInput(input.Field, input.Reason).WithCause(err)
 	}
 	if limited, ok := errors.AsType[*ratelimit.Error](err); ok {

@@ -30,8 +30,8 @@ const (
 
 func (c Config) check(refuse refuseFunc) {
 	for _, section := range []Section{
-		c.HTTP, c.TLS, c.Log, c.Database, c.Storage, c.Uploads, c.Registry, c.Quotas, c.Tokens, c.RateLimit, c.Accounts, c.Unclaimed,
-		c.Admin, c.Operation,
+		c.HTTP, c.TLS, c.Log, c.Database, c.Storage, c.Uploads, c.Registry, c.Quotas, c.Tokens, c.RateLimit, c.Webhooks,
+		c.Accounts, c.Unclaimed, c.Admin, c.Operation,
 	} {
 		section.check(refuse)
 	}

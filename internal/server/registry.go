@@ -3,6 +3,7 @@ package server
 import (
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/config"
+	"github.com/berthregistry/berth/internal/events"
 	"github.com/berthregistry/berth/internal/oci"
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/oci/content"
@@ -12,7 +13,10 @@ import (
 )
 
 // newRegistry makes the plane below /v2. Its uploads have work to do in the background.
-func newRegistry(b *backends, cfg config.Config, e config.Endpoints, opts Options, keys *auth.Service, guard *access.Access) *oci.Handler {
+func newRegistry(
+	b *backends, cfg config.Config, e config.Endpoints, opts Options, keys *auth.Service, guard *access.Access,
+	notices *events.QuotaNotices,
+) *oci.Handler {
 	limits := quota.New(quota.Config{
 		DB: b.db, Clock: opts.Clock, Project: int64(cfg.Quotas.Project), Account: int64(cfg.Quotas.Account),
 		Unclaimed: int64(cfg.Unclaimed.Quota),
@@ -28,6 +32,7 @@ func newRegistry(b *backends, cfg config.Config, e config.Endpoints, opts Option
 			ChunkSize: chunkSize(cfg.Uploads, b.store), MaxBlobSize: int64(cfg.Uploads.MaxBlobSize),
 			Quota: limits, TTL: cfg.Uploads.TTL, SweepDelay: cfg.Registry.SweepDelay,
 		}),
+		Notices:         notices,
 		Store:           b.store,
 		MaxManifestSize: int64(cfg.Registry.MaxManifestSize),
 		TagsPage:        cfg.Registry.MaxTagsPage,

@@ -10,6 +10,7 @@ import (
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/config"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/events"
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/projects/quota"
@@ -108,9 +109,11 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 	guard := access.New(access.Config{
 		Auth: users, Projects: tenants, Policy: policy, Realm: e.Realm, Service: e.Service, Limits: limits,
 	})
-	registry := newRegistry(b, cfg, e, opts, users, guard)
+	hooks := newWebhooks(b, cfg.Webhooks, opts)
+	notices := events.NewQuotaNotices(b.db, opts.Clock, opts.Logger)
+	registry := newRegistry(b, cfg, e, opts, users, guard, notices)
 	product, err := api.New(api.Config{
-		Auth: users, Projects: tenants, Policy: policy, Database: b.db, ClaimMode: cfg.Unclaimed.ClaimMode,
+		Auth: users, Projects: tenants, Policy: policy, Database: b.db, Webhooks: hooks, ClaimMode: cfg.Unclaimed.ClaimMode,
 		Limits: limits, Logger: opts.Logger, Clock: opts.Clock,
 	})
 	if err != nil {
@@ -120,7 +123,7 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		auth: users, planes: []front.Plane{guard, registry, product},
 		workers: []front.Worker{
 			registry.Uploads, registry.Content, users.LastUses(), tenants.Janitor(opts.Logger), product,
-			quota.NewFolder(b.db, opts.Clock, opts.Logger),
+			quota.NewFolder(b.db, opts.Clock, opts.Logger), hooks, notices,
 		},
 	}, nil
 }
