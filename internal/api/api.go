@@ -21,6 +21,7 @@ import (
 	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/events/webhooks"
 	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/content/retention"
@@ -51,6 +52,7 @@ type Config struct {
 	Retention *retention.Service
 	// Collection gives back what nobody can reach any more.
 	Collection Collection
+	Webhooks   *webhooks.Service
 	// ClaimMode says who claims projects: any user for themselves (ClaimOpen), or only admins (ClaimAdmin).
 	ClaimMode string
 	// Counts are how many things there may be, unless an admin gives a subject others.
@@ -73,6 +75,7 @@ type Config struct {
 type API struct {
 	auth       *auth.Service
 	projects   *projects.Service
+	webhooks   *webhooks.Service
 	policy     *rbac.Enforcer
 	content    *content.Store
 	retention  *retention.Service
@@ -109,7 +112,7 @@ func New(cfg Config) (*API, error) {
 		auth: cfg.Auth, projects: cfg.Projects, policy: cfg.Policy, claimMode: cfg.ClaimMode,
 		content: cfg.Content, retention: cfg.Retention, collection: cfg.Collection, logger: cfg.Logger, now: cfg.Clock,
 		overrides: &limits.Store{DB: cfg.Database, Server: cfg.Counts, Clock: cfg.Clock}, quota: cfg.Quota,
-		blocklist: &takedown.List{DB: cfg.Database, Clock: cfg.Clock}, tally: cfg.Decisions,
+		blocklist: &takedown.List{DB: cfg.Database, Clock: cfg.Clock}, tally: cfg.Decisions, webhooks: cfg.Webhooks,
 		limits: cfg.Limits, refusals: cfg.Audit, log: audit.NewLog(cfg.Database), operations: operations,
 		answers: &answers{db: cfg.Database, now: cfg.Clock},
 	}, nil

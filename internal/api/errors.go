@@ -9,6 +9,7 @@ import (
 	"github.com/berthregistry/berth/internal/api/problem"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/events/webhooks"
 	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/content/retention"
@@ -56,6 +57,10 @@ var known = []struct {
 	{limits.ErrNoSubject, noSuchThing},
 	{takedown.ErrNotFound, noSuchThing},
 	{ErrCollectionOff, problem.Conflict.With("Garbage collection is switched off on this server.")},
+	{webhooks.ErrNotFound, noSuchThing},
+	{webhooks.ErrVersion, problem.VersionMismatch.With("It has changed since you looked.")},
+	{webhooks.ErrTooMany, problem.Conflict.With("The project has as many webhooks as it may have.")},
+	{webhooks.ErrDisabled, problem.Conflict.With("The webhook is disabled.")},
 	{database.ErrUnavailable, problem.Unavailable.With("The database does not answer; try again.")},
 	{context.DeadlineExceeded, problem.Unavailable.With("It took too long; try again.")},
 	{context.Canceled, problem.Unavailable.With("The request was cut off.")},
@@ -80,6 +85,9 @@ func problemOf(err error) *problem.Error {
 	}
 	if full, ok := errors.AsType[*quota.ExceededError](err); ok {
 		return problem.OverQuota.With("%s", sentence(full.Error())).WithCause(err)
+	}
+	if input, ok := errors.AsType[*webhooks.InputError](err); ok {
+		return invalidInput(input.Field, input.Reason).WithCause(err)
 	}
 	if limited, ok := errors.AsType[*ratelimit.Error](err); ok {
 		return tooMany(limited)

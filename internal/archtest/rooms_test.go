@@ -40,10 +40,11 @@ var rooms = []room{
 	// What exists, and its rules: both planes change it, each with a guard of its own, and one set of statements knows how.
 	{path: "internal/oci/content", may: slices.Concat(domain, stores)},
 
-	{path: "internal/projects", may: []string{"internal/limits", "internal/rbac", "internal/audit", "internal/recent", "internal/rounds", "internal/database", "internal/telemetry"}},
+	{path: "internal/projects", may: []string{"internal/limits", "internal/rbac", "internal/audit", "internal/events", "internal/recent", "internal/rounds", "internal/database", "internal/telemetry"}},
 	{path: "internal/auth", may: []string{"internal/limits", "internal/rbac", "internal/audit", "internal/recent", "internal/database", "internal/telemetry"}},
 	{path: "internal/limits", may: []string{"internal/audit", "internal/database", "internal/telemetry"}},
 	{path: "internal/audit", may: []string{"internal/database", "internal/telemetry"}},
+	{path: "internal/events", may: []string{"internal/audit", "internal/database", "internal/telemetry"}},
 	{path: "internal/ratelimit", may: []string{"internal/telemetry"}},
 	{path: "internal/rbac"},
 	{path: "internal/recent"},
@@ -64,7 +65,7 @@ var rooms = []room{
 var (
 	domain = []string{
 		"internal/projects", "internal/auth", "internal/rbac", "internal/ratelimit", "internal/limits", "internal/audit",
-		"internal/rounds", "internal/telemetry",
+		"internal/events", "internal/rounds", "internal/telemetry",
 	}
 	stores = []string{"internal/storage", "internal/database", "migrations"}
 	// testRooms hold no part of the program: only tests and one another import them.

@@ -34,6 +34,8 @@ type Config struct {
 	Tokens Tokens `embed:"" group:"Tokens"`
 	// RateLimit bounds how often callers may ask.
 	RateLimit RateLimit `embed:"" group:"Rate limits"`
+	// Webhooks are how projects tell others what happened in them.
+	Webhooks Webhooks `embed:"" group:"Webhooks"`
 	// Accounts is about users of the product API.
 	Accounts Accounts `embed:"" group:"Accounts"`
 	// Unclaimed is about projects that were pushed without an account.

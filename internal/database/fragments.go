@@ -9,6 +9,10 @@ import (
 const (
 	postgresNow = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
 	sqliteNow   = "(CAST(round(unixepoch('subsec') * 1000) AS INTEGER) * 1000)"
+
+	// sqliteUUID is a random UUID, version 4.
+	sqliteUUID = "(lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-a' || " +
+		"substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6))))"
 )
 
 // fragment is what one {name} stands for; in one with an argument, %[1]s is the parameter.
@@ -21,6 +25,7 @@ type fragment struct {
 var fragments = map[string]fragment{
 	"now":      {postgres: postgresNow, sqlite: sqliteNow},
 	"instant":  {postgres: "(SELECT " + postgresNow + ")", sqlite: sqliteNow},
+	"newid":    {postgres: "gen_random_uuid()", sqlite: sqliteUUID},
 	"share":    {postgres: "FOR SHARE", locks: true},
 	"keyshare": {postgres: "FOR KEY SHARE", locks: true},
 	"update":   {postgres: "FOR UPDATE", locks: true},

@@ -155,8 +155,9 @@ func TestSQLiteFull(t *testing.T) {
 	if err := db.Gorm().Exec("PRAGMA max_page_count = 1").Error; err != nil { // as large as it is
 		t.Fatal(err)
 	}
-	insert := database.SQL(`INSERT INTO events_outbox (id, project_id, kind, payload, created_at, next_attempt_at)
-		VALUES (hex(randomblob(16)), $1, 'test', hex(randomblob(10000)), 1, 1)`)
+	insert := database.SQL(`INSERT INTO audit_log (id, at, actor, remote_ip, user_agent, request_id, action, outcome,
+			project_id, repository, object, detail)
+		VALUES (hex(randomblob(16)), 1, 'test', '', '', '', 'test', 'done', $1, '', '', hex(randomblob(10000)))`)
 	const callers = 50
 	errs := make([]error, callers)
 	var wg sync.WaitGroup

@@ -36,6 +36,7 @@ func newNamed(text string) named {
 //
 //	{now}        database time in Unix microseconds (SQLite has whole milliseconds), read anew each time
 //	{instant}    the same, read once for the statement, so that PostgreSQL can look it up in an index
+//	{newid}      a random UUID, another one for each row
 //	{share}      FOR SHARE;              nothing on SQLite, as are the next three
 //	{keyshare}   FOR KEY SHARE
 //	{update}     FOR UPDATE

@@ -15,6 +15,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/berthregistry/berth/internal/audit"
+	"github.com/berthregistry/berth/internal/events"
 	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/oci/budget"
@@ -56,6 +57,8 @@ type Config struct {
 	PublicURL string
 	// Audit takes what is refused. Nil: nothing does.
 	Audit *audit.Recorder
+	// Notices hears of pushes that are refused for a quota. Nil: nobody does.
+	Notices *events.QuotaNotices
 }
 
 // Handler serves /v2.
@@ -282,6 +285,7 @@ func (h *Handler) fail(c *call, err error) {
 		err = ocierr.BlobUploadInvalid.With("the request body ended early").WithCause(err)
 	}
 	if full, ok := errors.AsType[*quota.ExceededError](err); ok {
+		h.noteQuota(c, full)
 		err = ocierr.Denied.With("%s", full).WithCause(err)
 	}
 	if errors.Is(err, content.ErrBlocked) {
@@ -299,6 +303,18 @@ func (h *Handler) fail(c *call, err error) {
 	}
 	h.audit(c, known)
 	ocierr.Write(c.w, c.r, known)
+}
+
+// noteQuota lets the project's webhooks know that a push was refused.
+func (h *Handler) noteQuota(c *call, full *quota.ExceededError) {
+	scope := "project"
+	if full.Account {
+		scope = "account"
+	}
+	h.Notices.Exceeded(c.decision.Project.ID, events.OverQuota{
+		Scope: scope, Held: full.Held, Pending: full.Pending, Allowed: full.Allowed,
+		Repository: c.req.Path, Actor: c.decision.Principal.String(),
+	})
 }
 
 func (h *Handler) ping(c *call) error {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/events"
 	"github.com/berthregistry/berth/internal/projects/quota"
 )
 
@@ -57,6 +58,12 @@ var (
 		ORDER BY r.path LIMIT {bigint:$2}`)
 )
 
+// claimedEvent is what webhooks hear of a claim.
+type claimedEvent struct {
+	Actor            string `json:"actor"`
+	ContentDiscarded bool   `json:"content_discarded"`
+}
+
 // Claim makes an unclaimed project the owner's: of any number of callers at once, one wins. Open upload sessions end, as
 // the epoch rises; runner grants, robots and keys from before are void. The guard need not require the state. Errors:
 // ErrNotFound, ErrClaimed, ErrNoSuchUser, limits.ErrExceeded, those of the guard, the context's and the database's.
@@ -70,6 +77,9 @@ func (s *Service) Claim(ctx context.Context, guard Guard, r ClaimRequest) (Claim
 	b.Exec(insertOwner, id, r.Owner.UserID, r.Owner.Principal, now)
 	b.Exec(clearGrants, id)
 	b.Exec(revokeTokens, id, now)
+	events.Append(ctx, b, events.Event{Project: id, Kind: events.ProjectClaimed, Object: "project", Data: claimedEvent{
+		Actor: r.Owner.Principal, ContentDiscarded: r.DiscardContent,
+	}})
 	var c Claimed
 	b.Query(func(rows database.Rows) error {
 		var p PushedRepository

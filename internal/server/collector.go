@@ -29,7 +29,7 @@ type Figures = gc.Figures
 func Collect(ctx context.Context, cfg config.Config, dryRun bool, opts Options) (figures gc.Figures, err error) {
 	opts = opts.withDefaults()
 	cfg.Operation.Migrate = false
-	b, err := openBackends(ctx, cfg, opts)
+	b, err := openBackends(ctx, cfg, opts, nil)
 	if err != nil {
 		return figures, err
 	}

@@ -4,6 +4,7 @@ import (
 	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/config"
+	"github.com/berthregistry/berth/internal/events"
 	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/oci"
 	"github.com/berthregistry/berth/internal/oci/access"
@@ -17,7 +18,7 @@ import (
 // newRegistry makes the plane below /v2. Its uploads have work to do in the background.
 func newRegistry(
 	b *backends, cfg config.Config, e config.Endpoints, opts Options, keys *auth.Service, guard *access.Access,
-	room *quota.Quota, activity *limits.Activity, refusals *audit.Recorder,
+	room *quota.Quota, activity *limits.Activity, refusals *audit.Recorder, notices *events.QuotaNotices,
 ) *oci.Handler {
 	return oci.New(oci.Config{
 		Access: guard,
@@ -32,6 +33,7 @@ func newRegistry(
 			Quota: room, Limits: counts(cfg.Counts), TTL: cfg.Uploads.TTL, SweepDelay: cfg.Registry.SweepDelay,
 			LinkLife: cfg.GC.LinkLife, ExpiryInterval: cfg.GC.Interval,
 		}),
+		Notices:         notices,
 		Store:           b.store,
 		Activity:        activity,
 		MaxManifestSize: int64(cfg.Registry.MaxManifestSize),

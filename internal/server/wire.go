@@ -11,6 +11,7 @@ import (
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/config"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/events"
 	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/projects"
@@ -143,12 +144,14 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		Unclaimed: int64(cfg.Unclaimed.Quota),
 	})
 	activity := limits.NewActivity(b.db, opts.Clock, opts.Logger)
-	registry := newRegistry(b, cfg, e, opts, users, guard, room, activity, refusals)
+	hooks := newWebhooks(b, cfg.Webhooks, opts)
+	notices := events.NewQuotaNotices(b.db, opts.Clock, opts.Logger)
+	registry := newRegistry(b, cfg, e, opts, users, guard, room, activity, refusals, notices)
 	kept := newRetention(b, cfg, opts)
 	collector := newCollector(b, cfg, opts)
 	product, err := api.New(api.Config{
 		Auth: users, Projects: tenants, Policy: policy, Database: b.db, ClaimMode: cfg.Unclaimed.ClaimMode,
-		Content: registry.Content, Retention: kept, Collection: collection{collector, cfg.GC.Enabled},
+		Content: registry.Content, Retention: kept, Collection: collection{collector, cfg.GC.Enabled}, Webhooks: hooks,
 		Counts: counts(cfg.Counts), Quota: room, Limits: rates, Audit: refusals, Decisions: decisions,
 		Logger: opts.Logger, Clock: opts.Clock,
 	})
@@ -162,7 +165,7 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		registry.Uploads, registry.Content, users.LastUses(), tenants.Janitor(opts.Logger), product,
 		quota.NewFolder(b.db, opts.Clock, opts.Logger), kept, registry.Content.Measurer(),
 		refusals, audit.NewKeeper(b.db, cfg.Audit.TTL, opts.Clock, opts.Logger), users.Janitor(opts.Logger), activity,
-		&overrides{store: &limits.Store{DB: b.db, Clock: opts.Clock}, limiter: rates, logger: opts.Logger},
+		&overrides{store: &limits.Store{DB: b.db, Clock: opts.Clock}, limiter: rates, logger: opts.Logger}, hooks, notices,
 	}
 	if cfg.GC.Enabled {
 		workers = append(workers, collector)

@@ -12,7 +12,6 @@ CREATE INDEX projects_purgeable ON projects (purge_after) WHERE purge_after IS N
 CREATE INDEX repositories_purgeable ON repositories (purge_after) WHERE purge_after IS NOT NULL;
 CREATE INDEX manifests_purgeable ON manifests (purge_after) WHERE purge_after IS NOT NULL;
 CREATE INDEX tags_purgeable ON tags (purge_after) WHERE purge_after IS NOT NULL;
-CREATE INDEX events_outbox_project ON events_outbox (project_id);
 
 -- Blobs that have lost a link, and may have lost the last one.
 CREATE TABLE blob_reviews (
@@ -71,7 +70,6 @@ INSERT INTO collection_schedule (id, next_at) VALUES (1, 0);
 
 -- +goose Down
 DROP TABLE collection_schedule, collection_runs, swept_days, blob_compactions, blob_reviews;
-DROP INDEX events_outbox_project;
 DROP INDEX tags_purgeable;
 DROP INDEX manifests_purgeable;
 DROP INDEX repositories_purgeable;

@@ -12,7 +12,6 @@ CREATE INDEX projects_purgeable ON projects (purge_after) WHERE purge_after IS N
 CREATE INDEX repositories_purgeable ON repositories (purge_after) WHERE purge_after IS NOT NULL;
 CREATE INDEX manifests_purgeable ON manifests (purge_after) WHERE purge_after IS NOT NULL;
 CREATE INDEX tags_purgeable ON tags (purge_after) WHERE purge_after IS NOT NULL;
-CREATE INDEX events_outbox_project ON events_outbox (project_id);
 
 -- Blobs that have lost a link, and may have lost the last one.
 CREATE TABLE blob_reviews (
@@ -75,7 +74,6 @@ DROP TABLE collection_runs;
 DROP TABLE swept_days;
 DROP TABLE blob_compactions;
 DROP TABLE blob_reviews;
-DROP INDEX events_outbox_project;
 DROP INDEX tags_purgeable;
 DROP INDEX manifests_purgeable;
 DROP INDEX repositories_purgeable;

@@ -12,6 +12,7 @@ import (
 
 	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/events"
 	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/projects/quota"
 )
@@ -254,10 +255,18 @@ func (s *Store) putManifest(ctx context.Context, p Place, m NewManifest, guard G
 	act := audit.Append(ctx, b, p.entry(audit.ManifestPush, string(m.Digest), pushDetail{
 		MediaType: m.MediaType, ArtifactType: m.ArtifactType, Subject: m.Subject, Tags: m.Tags,
 	}))
+	happened := events.Content{
+		Repository: p.Path, Digest: string(m.Digest), MediaType: m.MediaType, Size: int64(len(m.Content)), Actor: m.Actor,
+	}
 	for _, tag := range tags {
+		events.AppendMove(b, p.Project, tag, happened)
 		b.Exec(insertTagHistory, p.Project, p.Path, tag, string(m.Digest), m.Actor, now, act)
 		b.Exec(moveTag, p.Project, p.Path, tag, string(m.Digest), m.Actor, now)
 	}
+	happened.Tags = m.Tags
+	events.Append(ctx, b, events.Event{
+		Project: p.Project, Kind: events.ManifestPushed, Object: events.ManifestObject(p.Path, string(m.Digest)), Data: happened,
+	})
 	return s.DB.Run(ctx, b)
 }
 
@@ -363,6 +372,11 @@ func (s *Store) DeleteManifest(ctx context.Context, p Place, d digest.Digest, ac
 	b.Exec(lockTagsOf, p.Project, p.Path, string(d))
 	b.Require(ErrImmutable, requireFreeManifest, p.Project, p.Path, string(d))
 	act := audit.Append(ctx, b, p.entry(audit.ManifestDelete, string(d), nil))
+	events.AppendTagDeletions(b, p.Project, p.Path, string(d), actor)
+	events.Append(ctx, b, events.Event{
+		Project: p.Project, Kind: events.ManifestDeleted, Object: events.ManifestObject(p.Path, string(d)),
+		Data: events.Content{Repository: p.Path, Digest: string(d), Actor: actor},
+	})
 	b.Exec(historyOfTags, p.Project, p.Path, string(d), actor, now, act)
 	b.Exec(hideTagsOf, p.Project, p.Path, string(d), now, s.purgeAfter(), deletion)
 	return s.deleted(ctx, p, s.DB.Run(ctx, b), tagsOf(d))
@@ -376,6 +390,7 @@ func (s *Store) DeleteTag(ctx context.Context, p Place, tag, actor string, guard
 	requireMovable(b, p, []string{tag}, "")
 	b.Require(ErrNotFound, hideTag, p.Project, p.Path, tag, s.now(), s.purgeAfter(), uuid.Must(uuid.NewV7()))
 	b.Exec(historyOfTag, p.Project, p.Path, tag, actor, s.now(), audit.Append(ctx, b, p.entry(audit.TagDelete, tag, nil)))
+	events.AppendTagDeletion(b, p.Project, p.Path, tag, actor)
 	return s.deleted(ctx, p, s.DB.Run(ctx, b), tagsMoved([]string{tag}, ""))
 }
 

@@ -73,9 +73,10 @@ var (
 		DELETE FROM usage_deltas WHERE id IN (
 			SELECT id FROM usage_deltas WHERE project_id = $1 ORDER BY at LIMIT {bigint:$2})
 		RETURNING 1`)
+	// Events of webhooks that are gone are removed by those who deliver them.
 	deleteProjectEvents = database.SQL(`
-		DELETE FROM events_outbox WHERE id IN (
-			SELECT id FROM events_outbox WHERE project_id = $1 LIMIT {bigint:$2})
+		DELETE FROM events_outbox WHERE seq IN (
+			SELECT e.seq FROM webhooks w JOIN events_outbox e ON e.webhook_id = w.id WHERE w.project_id = $1 LIMIT {bigint:$2})
 		RETURNING 1`)
 
 	lockForPurge = database.SQL(`
@@ -84,12 +85,15 @@ var (
 		DELETE FROM runner_grants WHERE token_id IN (SELECT id FROM tokens WHERE project_id = $1)`)
 	deleteSessionsOfTokens = database.SQL(`
 		DELETE FROM sessions WHERE token_id IN (SELECT id FROM tokens WHERE project_id = $1)`)
-	deleteProject = database.SQL(`DELETE FROM projects WHERE id = $1`)
+	deleteProjectLimits = database.SQL(`DELETE FROM limit_overrides WHERE subject_id = $1`)
+	deleteProject       = database.SQL(`DELETE FROM projects WHERE id = $1`)
 )
 
 // projectTables have some rows for each project, by project_id, to which nothing else refers by then. They go together
 // with the project, in this order.
-var projectTables = []string{"runner_grants", "members", "tokens", "tag_rules", "usage_deltas", "usage_totals"}
+var projectTables = []string{
+	"runner_grants", "members", "tokens", "tag_rules", "retention_rules", "retention_schedule", "webhooks", "usage_deltas", "usage_totals",
+}
 
 var deleteRowsOf = deletions(projectTables)
 
@@ -192,6 +196,7 @@ func (r *run) endProject(ctx context.Context, id uuid.UUID) (int64, error) {
 		b.Exec(stmt, id)
 	}
 	audit.Append(ctx, b, audit.Entry{Action: "project.purge", Project: id, Object: id.String()})
+	b.Exec(deleteProjectLimits, id)
 	b.Exec(deleteProject, id)
 	err := r.DB.Run(ctx, b)
 	if errors.Is(err, errOvertaken) {

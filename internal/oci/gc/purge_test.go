@@ -46,7 +46,9 @@ func TestAProjectIsPurgedWithAllThatIsIts(t *testing.T) {
 		w.exec(`INSERT INTO tokens (id, kind, project_id, name, secret_hash, created_by, created_at) VALUES (?, 'runner', ?, 'r', 'h', 'test', 0)`, token, id)
 		w.exec(`INSERT INTO runner_grants (project_id, token_id, created_by, created_at) VALUES (?, ?, 'test', 0)`, w.project("kept"), token)
 		w.exec(`INSERT INTO runner_grants (project_id, token_id, created_by, created_at) VALUES (?, ?, 'test', 0)`, id, token)
-		w.exec(`INSERT INTO events_outbox (id, project_id, kind, payload, created_at, next_attempt_at) VALUES (?, ?, 'k', '', 0, 0)`, token, id)
+		w.exec(`INSERT INTO webhooks (id, project_id, url, events, secret, created_by, created_at, updated_at) VALUES (?, ?, 'u', '', '', 'test', 0, 0)`, token, id)
+		w.exec(`INSERT INTO events_outbox (id, webhook_id, kind, object, data, next_attempt_at, created_at) VALUES (?, ?, 'k', 'o', '{}', 0, 0)`, token, token)
+		w.exec(`INSERT INTO limit_overrides (subject_id, subject_kind, name, value, created_by, created_at) VALUES (?, 'project', 'n', 1, 'test', 0)`, id)
 		w.deleteProject("gone")
 
 		if f := w.collect(); f.Projects != 0 || f.Manifests != 0 {
@@ -64,6 +66,9 @@ func TestAProjectIsPurgedWithAllThatIsIts(t *testing.T) {
 		}
 		if n := w.count(`SELECT count(*) FROM audit_log WHERE action = 'project.purge' AND object = ?`, id.String()); n != 1 {
 			t.Errorf("%d entries in the audit log", n)
+		}
+		if n := w.count(`SELECT (SELECT count(*) FROM events_outbox) + (SELECT count(*) FROM limit_overrides)`); n != 0 {
+			t.Errorf("%d events and limits are left", n)
 		}
 		w.clock.advance(2 * time.Hour)
 		w.collect()
@@ -164,7 +169,8 @@ func TestPurgeKnowsEveryTable(t *testing.T) {
 	env := ocitest.Embedded(t)
 	known := map[string][]string{
 		"projects": {
-			"repositories", "upload_sessions", "events_outbox", "runner_grants", "members", "tokens", "tag_rules", "usage_deltas", "usage_totals",
+			"repositories", "upload_sessions", "runner_grants", "members", "tokens", "tag_rules", "retention_rules", "retention_schedule",
+			"webhooks", "usage_deltas", "usage_totals",
 		},
 		"repositories": {"manifests", "repository_blobs", "tag_history"},
 	}

@@ -1,0 +1,44 @@
+package events
+
+import (
+	"github.com/google/uuid"
+
+	"github.com/berthregistry/berth/internal/database"
+)
+
+// tagged is the tag $8 of the repository $7 of the webhook's project.
+const tagged = ` FROM repositories r JOIN tags t ON t.repository_id = r.id AND t.name = {text:$8}
+	WHERE r.project_id = w.project_id AND r.path = {text:$7}`
+
+var (
+	appendMove = database.SQL(insert + `{text:$4}, {text:$5}, {bigint:$6}, {bigint:$6},
+			(SELECT t.digest` + tagged + ` AND t.deleted_at IS NULL)
+		FROM webhooks w WHERE` + subscribed + `
+		  AND NOT EXISTS (SELECT 1` + tagged + ` AND t.digest = {text:$9} AND t.deleted_at IS NULL)`)
+	appendTagDeletion = database.SQL(insert + `{text:$4}, {text:$5}, {bigint:$6}, {bigint:$6}, (SELECT t.digest` + tagged + `)
+		FROM webhooks w WHERE` + subscribed)
+	appendTagDeletions = database.SQL(insert + `{text:$6} || ':' || t.name, {text:$4}, {bigint:$5}, {bigint:$5}, t.digest
+		FROM webhooks w
+		JOIN repositories r ON r.project_id = w.project_id AND r.path = {text:$6}
+		JOIN tags t ON t.repository_id = r.id AND t.digest = {text:$7} AND t.deleted_at IS NULL
+		WHERE` + subscribed)
+)
+
+// AppendMove adds that a tag moves to c.Digest, unless it names that already. What it named before is read from its row:
+// the statement comes after the tag was locked and before it moves.
+func AppendMove(b *database.Batch, project uuid.UUID, tag string, c Content) {
+	b.Exec(appendMove, project, string(TagMoved), pattern(TagMoved), TagObject(c.Repository, tag), Encoded(c), now(),
+		c.Repository, tag, c.Digest)
+}
+
+// AppendTagDeletion adds that a tag was deleted: after it was.
+func AppendTagDeletion(b *database.Batch, project uuid.UUID, repository, tag, actor string) {
+	b.Exec(appendTagDeletion, project, string(TagDeleted), pattern(TagDeleted), TagObject(repository, tag),
+		Encoded(Content{Repository: repository, Actor: actor}), now(), repository, tag)
+}
+
+// AppendTagDeletions adds that all tags of a manifest are deleted with it: after they were locked, before they are hidden.
+func AppendTagDeletions(b *database.Batch, project uuid.UUID, repository, digest, actor string) {
+	b.Exec(appendTagDeletions, project, string(TagDeleted), pattern(TagDeleted),
+		Encoded(Content{Repository: repository, Actor: actor}), now(), repository, digest)
+}

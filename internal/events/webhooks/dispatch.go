@@ -1,0 +1,150 @@
+package webhooks
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	// lookInterval is about how often a replica looks for events when there are none.
+	lookInterval = time.Second
+	// tidyInterval is about how often it removes old ones, and sampleInterval how often it counts those that wait.
+	tidyInterval   = 10 * time.Minute
+	sampleInterval = 30 * time.Second
+	// maxRounds bounds how long a webhook is served before others have their turn.
+	maxRounds      = 25
+	releaseTimeout = 5 * time.Second
+)
+
+// errLost says that the webhook is no longer this replica's to serve.
+var errLost = errors.New("the lease has ended")
+
+// Run delivers until ctx ends. It returns nil: what fails is logged and tried again. Any number of replicas may run at
+// once.
+func (s *Service) Run(ctx context.Context) error {
+	var work sync.WaitGroup
+	work.Go(func() { s.every(ctx, tidyInterval, "remove old events", s.Tidy) })
+	work.Go(func() { s.every(ctx, sampleInterval, "count waiting events", s.Sample) })
+	for ctx.Err() == nil {
+		n, err := s.start(ctx, &work)
+		if err != nil && ctx.Err() == nil {
+			s.Logger.WarnContext(ctx, "deliver events", slog.String("error", err.Error()))
+		}
+		if n == 0 {
+			s.rest(ctx)
+		}
+	}
+	work.Wait()
+	s.client.CloseIdleConnections()
+	return nil
+}
+
+// rest waits until it is worth looking again.
+func (s *Service) rest(ctx context.Context) {
+	timer := time.NewTimer(lookInterval/2 + rand.N(lookInterval)) //nolint:gosec // spreads replicas out
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-s.wake:
+	case <-timer.C:
+	}
+}
+
+func (s *Service) every(ctx context.Context, interval time.Duration, what string, do func(context.Context) error) {
+	for {
+		if err := do(ctx); err != nil && ctx.Err() == nil {
+			s.Logger.WarnContext(ctx, what, slog.String("error", err.Error()))
+		}
+		timer := time.NewTimer(interval/2 + rand.N(interval)) //nolint:gosec // spreads replicas out
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+// Dispatch does what Run does, until nothing is due that it may take.
+func (s *Service) Dispatch(ctx context.Context) error {
+	for {
+		var work sync.WaitGroup
+		n, err := s.start(ctx, &work)
+		work.Wait()
+		if err != nil || n == 0 {
+			return err
+		}
+	}
+}
+
+// start takes as many webhooks as there are slots for, and serves them in the background. It waits for the first slot.
+func (s *Service) start(ctx context.Context, work *sync.WaitGroup) (int, error) {
+	free := s.acquire(ctx)
+	if free == 0 {
+		return 0, nil // ctx has ended
+	}
+	taken, err := s.claim(ctx, free)
+	for range free - len(taken) {
+		<-s.slots
+	}
+	for _, h := range taken {
+		work.Go(func() {
+			defer func() { <-s.slots }()
+			if err := s.serve(ctx, h); err != nil && ctx.Err() == nil {
+				s.Logger.WarnContext(ctx, "deliver events", slog.String("webhook", h.id.String()), slog.String("error", err.Error()))
+			}
+		})
+	}
+	return len(taken), err
+}
+
+// acquire takes all free slots, and waits until there is one.
+func (s *Service) acquire(ctx context.Context) int {
+	select {
+	case s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return 0
+	}
+	n := 1
+	for {
+		select {
+		case s.slots <- struct{}{}:
+			n++
+		default:
+			return n
+		}
+	}
+}
+
+// serve sends what a webhook is to get, round by round, and gives it back.
+func (s *Service) serve(ctx context.Context, h *claimed) (err error) {
+	defer func() { err = errors.Join(err, s.release(ctx, h)) }()
+	for range maxRounds {
+		round, err := s.load(ctx, h)
+		if errors.Is(err, errLost) {
+			return nil
+		}
+		if err != nil || len(round) == 0 {
+			return err
+		}
+		if err := s.settle(ctx, h, s.sendAll(ctx, h, round)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendAll makes one attempt for each event of a round, at the same time: they are of different objects.
+func (s *Service) sendAll(ctx context.Context, h *claimed, round []*due) []result {
+	results := make([]result, len(round))
+	var sending sync.WaitGroup
+	for i, e := range round {
+		sending.Go(func() { results[i] = s.send(ctx, h, e) })
+	}
+	sending.Wait()
+	return results
+}
