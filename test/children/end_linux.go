@@ -1,6 +1,6 @@
-package e2e
+package children
 
 import "syscall"
 
-// dieTogether ends a process with the tests, however they end.
+// dieTogether ends a process with this one, however that ends.
 func dieTogether() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
