@@ -7,6 +7,9 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,8 +24,12 @@ const collectByDefault = false
 const (
 	restWithin = time.Minute            // until nothing is under way any more
 	restEvery  = 100 * time.Millisecond // between two looks
+	tidyWithin = 2 * time.Second        // until a replica has done what is due, before it is started once more
 	readers    = 4
 )
+
+// atOnce lets everything that waits for its time be done now, also the search for objects that never had a row.
+var atOnce = []string{"BERTH_UPLOAD_TTL=1ms", "BERTH_SWEEP_DELAY=1ms", "BERTH_GC_ORPHAN_AGE=0", "BERTH_GC_LOAD=100"}
 
 // final is how a round ended: what was there then, and is to be there at the end of the run, and what was not.
 type final struct {
@@ -49,8 +56,12 @@ func (h *harness) check(ctx context.Context, round int, c *catalog) error {
 	dangling := history.Dangling(trees, func(r history.Register) bool { return state[r] == history.Present })
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.violations = append(h.violations, verdict.Violations...)
-	h.violations = append(h.violations, dangling...)
+	for i, v := range h.violations {
+		if len(v.Slice) == 0 {
+			h.violations[i].Slice = concerning(ops, v)
+		}
+	}
+	h.violations = slices.Concat(verdict.Violations, dangling, h.violations)
 	for _, register := range verdict.Undecided {
 		h.undecided = append(h.undecided, register.String())
 	}
@@ -62,6 +73,27 @@ func (h *harness) check(ctx context.Context, round int, c *catalog) error {
 		s.trees += len(trees)
 	})
 	return nil
+}
+
+// digests finds what a violation is about.
+var digests = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
+
+// mostTold is how many operations are told of what was not decided by their order.
+const mostTold = 12
+
+// concerning are the last operations on the content that a violation is about.
+func concerning(ops []history.Op, v history.Violation) []history.Op {
+	d := digests.FindString(v.About)
+	if d == "" {
+		return nil
+	}
+	var told []history.Op
+	for _, op := range ops {
+		if strings.Contains(op.What, d) {
+			told = append(told, op)
+		}
+	}
+	return told[max(0, len(told)-mostTold):]
 }
 
 // last looks once more at all that the rounds have left, after everything that expires has expired: what was there has
@@ -80,7 +112,10 @@ func (h *harness) last(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	if !h.o.collect {
+		return nil
+	}
+	return h.age(ctx)
 }
 
 // readAll reads everything that the clients of a round may have pushed, through all replicas in turn.
@@ -162,29 +197,32 @@ func (h *harness) rest(ctx context.Context, last bool) error {
 	if err != nil {
 		return err
 	}
-	tidy := func(ctx context.Context) (bool, error) {
-		if err := h.replicas[0].start(ctx, "BERTH_UPLOAD_TTL=1ms", "BERTH_SWEEP_DELAY=1ms"); err != nil {
-			return false, err
-		}
-		defer h.killAll()
-		soon, cancel := context.WithTimeout(ctx, 2*time.Second)
-		defer cancel()
-		err := until(soon, "", func(ctx context.Context) (bool, error) {
-			due, err := a.due(ctx, last)
-			return due == 0, err
-		})
-		return err == nil, ignoreDeadline(err)
-	}
+	tidy := func(ctx context.Context) (bool, error) { return h.tidy(ctx, a, last) }
 	if err := until(ctx, "sessions or released objects are left", tidy); err != nil {
 		return err
 	}
-	if h.o.collect {
-		if err := h.collect(ctx, restWithin); err != nil {
-			return err
-		}
-	}
 	h.stats.change(func(s *stats) { s.swept += released })
 	return a.compare(ctx)
+}
+
+// tidy has a replica, and the collector, do what is due, and says whether nothing is left to do.
+func (h *harness) tidy(ctx context.Context, a *audit, all bool) (bool, error) {
+	if err := h.replicas[0].start(ctx, atOnce...); err != nil {
+		return false, err
+	}
+	defer h.killAll()
+	if h.o.collect {
+		if err := h.collect(ctx, restWithin, atOnce...); err != nil {
+			return false, err
+		}
+	}
+	soon, cancel := context.WithTimeout(ctx, tidyWithin)
+	defer cancel()
+	err := until(soon, "", func(ctx context.Context) (bool, error) {
+		due, err := a.due(ctx, all)
+		return due == 0, err
+	})
+	return err == nil, ignoreDeadline(err)
 }
 
 func ignoreDeadline(err error) error {
@@ -208,11 +246,11 @@ func until(ctx context.Context, otherwise string, ask func(context.Context) (boo
 }
 
 // collect runs the collector once, as an operator does. The command is killed when it takes longer.
-func (h *harness) collect(ctx context.Context, within time.Duration) error {
+func (h *harness) collect(ctx context.Context, within time.Duration, settings ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, h.o.program, "gc") //nolint:gosec // our own program
-	cmd.Env = append(os.Environ(), h.replicas[0].env...)
+	cmd.Env = slices.Concat(os.Environ(), h.replicas[0].env, settings)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("collect: %w\n%s", err, out)
 	}

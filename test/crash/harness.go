@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -25,6 +26,7 @@ type harness struct {
 	database string // URLs of the servers themselves, past the proxies
 	storage  string
 	chunk    int
+	progress io.Writer
 	log      *history.Log
 	out      *os.File // of the history, or nil
 	traps    faults.Traps
@@ -38,9 +40,9 @@ type harness struct {
 	finals     []final // what earlier rounds ended with
 }
 
-func newHarness(tb testing.TB, o options, dir string) (*harness, error) {
+func newHarness(tb testing.TB, o options, dir string, out io.Writer) (*harness, error) {
 	tb.Helper()
-	h := &harness{o: o, dir: dir, began: time.Now(), stats: newStats()}
+	h := &harness{o: o, dir: dir, progress: out, began: time.Now(), stats: newStats()}
 	count := 1
 	if o.backend == backendPostgres {
 		count, h.chunk = 2, 5<<20
@@ -107,6 +109,8 @@ func (h *harness) run(ctx context.Context) error {
 		if err := h.round(ctx, round); err != nil {
 			return fmt.Errorf("round %d: %w", round, err)
 		}
+		fmt.Fprintf(h.progress, "%8s round %d is checked, %d kills so far, %d violations\n",
+			time.Since(h.began).Round(time.Second), round, h.stats.killed(), len(h.violations))
 	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("stopped: %w", err)

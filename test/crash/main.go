@@ -91,7 +91,7 @@ func check(tb testing.TB, o options, out io.Writer) {
 			tb.Fatal(err)
 		}
 	}
-	h, err := newHarness(tb, o, dir)
+	h, err := newHarness(tb, o, dir, out)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -100,6 +100,9 @@ func check(tb testing.TB, o options, out io.Writer) {
 	h.summarize(out)
 	if err != nil {
 		tb.Errorf("crash: %v", err)
+	}
+	if h.stats.killed() == 0 || h.stats.trees == 0 {
+		tb.Errorf("crash: %d kills, %d manifests: too little to show anything", h.stats.killed(), h.stats.trees)
 	}
 	for i, v := range h.violations {
 		if i == mostViolations {

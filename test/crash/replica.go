@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -63,6 +64,10 @@ func (h *harness) newReplica(index int) (*replica, error) {
 		"BERTH_RATELIMIT_ENABLED=false", "BERTH_ADMIN_PASSWORD=a long password for tests", "BERTH_ADMIN_TOKEN=" + adminToken,
 		"BERTH_UPLOAD_TTL=" + sessionLife.String(), "BERTH_SWEEP_DELAY=1s", "BERTH_UPLOAD_SPOOL_DIR=" + h.dir,
 	}
+	if h.o.collect { // all the time, of what was deleted a moment ago
+		r.env = append(r.env, "BERTH_TRASH_TTL=1s", "BERTH_GC_INTERVAL=1s", "BERTH_GC_LEASE=1s", "BERTH_GC_LOAD=100",
+			"BERTH_GC_RETRY=1s", "BERTH_GC_COMPACT_CHUNKS=1")
+	}
 	return r, nil
 }
 
@@ -99,7 +104,7 @@ func (r *replica) start(ctx context.Context, settings ...string) error {
 	defer r.starting.Unlock()
 	deadline := time.Now().Add(startWithin)
 	for {
-		child, err := children.Launch(r.h.o.program, append(r.env, settings...)...)
+		child, err := children.Launch(r.h.o.program, slices.Concat(r.env, settings)...)
 		if err != nil {
 			return err //nolint:wrapcheck // says what it is about
 		}

@@ -40,7 +40,7 @@ func (w *worker) upload(ctx context.Context, repo string, b blob) bool {
 			}
 			continue
 		}
-		begun := w.do(ctx, request{what: "POST upload " + repo, method: http.MethodPost, path: uploadsOf(repo), step: uploadBegun})
+		begun := w.do(ctx, request{what: "POST upload " + repo + " " + b.digest.String(), method: http.MethodPost, path: uploadsOf(repo), step: uploadBegun})
 		if begun.status != http.StatusAccepted {
 			continue
 		}
@@ -140,7 +140,7 @@ func (u *upload) chunks(ctx context.Context) bool {
 			part = min(part, max(2, len(u.content)/4))
 		}
 		r := request{
-			what: "PATCH upload " + u.repo, method: http.MethodPatch, path: u.location, body: u.content[u.sent : u.sent+part],
+			what: "PATCH upload " + u.repo + " " + u.blob.digest.String(), method: http.MethodPatch, path: u.location, body: u.content[u.sent : u.sent+part],
 			cut: u.w.cut(part), step: chunkAnswered,
 		}
 		if u.ranged {
@@ -165,7 +165,7 @@ func (u *upload) resume(ctx context.Context) bool {
 		if ctx.Err() != nil {
 			return false
 		}
-		a := u.w.do(ctx, request{what: "GET upload " + u.repo, method: http.MethodGet, path: u.location})
+		a := u.w.do(ctx, request{what: "GET upload " + u.repo + " " + u.blob.digest.String(), method: http.MethodGet, path: u.location})
 		switch {
 		case a.unclear():
 			continue
