@@ -22,7 +22,7 @@ import (
 const collectByDefault = false
 
 const (
-	restWithin = time.Minute            // until nothing is under way any more
+	restWithin = 3 * time.Minute        // until nothing is under way any more
 	restEvery  = 100 * time.Millisecond // between two looks
 	tidyWithin = 2 * time.Second        // until a replica has done what is due, before it is started once more
 	readers    = 4

@@ -109,7 +109,7 @@ func (h *harness) run(ctx context.Context) error {
 		if err := h.round(ctx, round); err != nil {
 			return fmt.Errorf("round %d: %w", round, err)
 		}
-		fmt.Fprintf(h.progress, "%8s round %d is checked, %d kills so far, %d violations\n",
+		_, _ = fmt.Fprintf(h.progress, "%8s round %d is checked, %d kills so far, %d violations\n",
 			time.Since(h.began).Round(time.Second), round, h.stats.killed(), len(h.violations))
 	}
 	if err := ctx.Err(); err != nil {

@@ -82,7 +82,7 @@ func main() {
 // check runs the harness and fails where the registry does.
 func check(tb testing.TB, o options, out io.Writer) {
 	tb.Helper()
-	fmt.Fprintf(out, "crash: %s, seed %d; the same again: go run ./test/crash -backend %s -seed %d -kills %d -workers %d -round %d -large=%t\n",
+	_, _ = fmt.Fprintf(out, "crash: %s, seed %d; the same again: go run ./test/crash -backend %s -seed %d -kills %d -workers %d -round %d -large=%t\n",
 		o.backend, o.seed, o.backend, o.seed, o.kills, o.workers, o.round, o.large)
 	dir := tb.TempDir()
 	if o.program == "" {

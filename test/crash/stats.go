@@ -96,27 +96,27 @@ func (h *harness) summarize(out io.Writer) {
 		done += outcomes[history.Done]
 		all += total(outcomes)
 	}
-	fmt.Fprintf(out, "\n%s: %d kills in %d rounds and %s\n", h.o.backend, total(s.kills), s.rounds, took.Round(time.Second))
+	_, _ = fmt.Fprintf(out, "\n%s: %d kills in %d rounds and %s\n", h.o.backend, total(s.kills), s.rounds, took.Round(time.Second))
 	for _, step := range h.steps() {
-		fmt.Fprintf(out, "  %5d %s", s.kills[step], step)
+		_, _ = fmt.Fprintf(out, "  %5d %s", s.kills[step], step)
 		if missed := s.missed[step]; missed > 0 {
-			fmt.Fprintf(out, " (%d times no replica came there)", missed)
+			_, _ = fmt.Fprintf(out, " (%d times no replica came there)", missed)
 		}
 		fmt.Fprintln(out)
 	}
-	fmt.Fprintf(out, "  %5d %s\n", s.kills[sweeping], sweeping)
-	fmt.Fprintf(out, "%d faults\n", total(s.faults))
+	_, _ = fmt.Fprintf(out, "  %5d %s\n", s.kills[sweeping], sweeping)
+	_, _ = fmt.Fprintf(out, "%d faults\n", total(s.faults))
 	for _, name := range slices.Sorted(maps.Keys(s.faults)) {
-		fmt.Fprintf(out, "  %5d %s\n", s.faults[name], name)
+		_, _ = fmt.Fprintf(out, "  %5d %s\n", s.faults[name], name)
 	}
-	fmt.Fprintf(out, "%d requests, %.0f done a second, %d MB pushed\n", all, float64(done)/took.Seconds(), s.bytes>>20)
+	_, _ = fmt.Fprintf(out, "%d requests, %.0f done a second, %d MB pushed\n", all, float64(done)/took.Seconds(), s.bytes>>20)
 	for _, what := range slices.Sorted(maps.Keys(s.ops)) {
 		outcomes := s.ops[what]
-		fmt.Fprintf(out, "  %6d done %6d unclear %6d failed  %s\n",
+		_, _ = fmt.Fprintf(out, "  %6d done %6d unclear %6d failed  %s\n",
 			outcomes[history.Done], outcomes[history.Unclear], outcomes[history.Failed], what)
 	}
-	fmt.Fprintf(out, "checked: %d registers with %d steps, %d manifests and blobs read back, %d manifests complete, %d objects and rows\n",
+	_, _ = fmt.Fprintf(out, "checked: %d registers with %d steps, %d manifests and blobs read back, %d manifests complete, %d objects and rows\n",
 		s.registers, s.steps, s.read, s.trees, s.objects)
-	fmt.Fprintf(out, "swept: %d released objects; %d objects without a row wait for the collector\n", s.swept, s.orphans)
-	fmt.Fprintf(out, "violations: %d, undecided: %d, seed %d\n", len(h.violations), len(h.undecided), h.o.seed)
+	_, _ = fmt.Fprintf(out, "swept: %d released objects; %d objects without a row wait for the collector\n", s.swept, s.orphans)
+	_, _ = fmt.Fprintf(out, "violations: %d, undecided: %d, seed %d\n", len(h.violations), len(h.undecided), h.o.seed)
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -99,12 +98,11 @@ func (w *watcher) run() {
 			return
 		}
 		for rest := buffer[:n]; len(rest) >= unix.SizeofInotifyEvent; {
-			const header = unix.SizeofInotifyEvent
-			length := int(binary.NativeEndian.Uint32(rest[unsafe.Offsetof(unix.InotifyEvent{}.Len):]))
-			watch := int32(binary.NativeEndian.Uint32(rest))
-			name := string(bytes.TrimRight(rest[header:header+length], "\x00"))
-			w.event(w.folders[watch], name, binary.NativeEndian.Uint32(rest[unsafe.Offsetof(unix.InotifyEvent{}.Mask):]))
-			rest = rest[header+length:]
+			const header = unix.SizeofInotifyEvent // the watch, the mask, a cookie and the length of the name, 4 bytes each
+			watch, mask := int32(binary.NativeEndian.Uint32(rest)), binary.NativeEndian.Uint32(rest[4:])
+			end := header + int(binary.NativeEndian.Uint32(rest[12:]))
+			w.event(w.folders[watch], string(bytes.TrimRight(rest[header:end], "\x00")), mask)
+			rest = rest[end:]
 		}
 	}
 }
