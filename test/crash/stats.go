@@ -102,7 +102,7 @@ func (h *harness) summarize(out io.Writer) {
 		if missed := s.missed[step]; missed > 0 {
 			_, _ = fmt.Fprintf(out, " (%d times no replica came there)", missed)
 		}
-		fmt.Fprintln(out)
+		_, _ = fmt.Fprintln(out)
 	}
 	_, _ = fmt.Fprintf(out, "  %5d %s\n", s.kills[sweeping], sweeping)
 	_, _ = fmt.Fprintf(out, "%d faults\n", total(s.faults))
