@@ -61,7 +61,7 @@ func (h *harness) newReplica(index int) (*replica, error) {
 	r.env = []string{
 		"BERTH_ADDR=" + address, "BERTH_METRICS_ADDR=", "BERTH_LOG_LEVEL=warn", "BERTH_PUBLIC_URL=http://registry.example.com",
 		"BERTH_DATABASE_URL=" + database, "BERTH_STORAGE_URL=" + storage, "BERTH_CHUNK_SIZE=" + strconv.Itoa(h.chunk),
-		"BERTH_RATELIMIT_ENABLED=false", "BERTH_ADMIN_PASSWORD=a long password for tests", "BERTH_ADMIN_TOKEN=" + adminToken,
+		"BERTH_RATELIMIT_ENABLED=false", "BERTH_MAX_UPLOADS=0", "BERTH_ADMIN_PASSWORD=a long password for tests", "BERTH_ADMIN_TOKEN=" + adminToken,
 		"BERTH_UPLOAD_TTL=" + sessionLife.String(), "BERTH_SWEEP_DELAY=1s", "BERTH_UPLOAD_SPOOL_DIR=" + h.dir,
 	}
 	if h.o.collect { // all the time, of what was deleted a moment ago
