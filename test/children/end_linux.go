@@ -2,5 +2,7 @@ package children
 
 import "syscall"
 
-// dieTogether ends a process with this one, however that ends.
-func dieTogether() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
+// dieTogether ends a process with this one, however that ends. An interrupt from the terminal is for this one alone.
+func dieTogether() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+}
