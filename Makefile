@@ -10,6 +10,10 @@ BENCH       ?= .
 COUNT       ?= 1
 FUZZTIME    ?= 20s
 CONFORMANCE ?=
+KILLS       ?= 1000
+BACKEND     ?= sqlite postgres
+SEED        ?=
+DURATION    ?= 0s
 TESTFLAGS   ?=
 TESTTIMEOUT ?= 20m
 PACKAGES    ?= ./...
@@ -161,6 +165,12 @@ fuzz: ## run each fuzz target for FUZZTIME
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$${file%/*}"
 	done < <(find . -path ./.tools -prune -o -name '*_test.go' -print0 \
 		| xargs -0 -r awk 'match($$0, /^func Fuzz[A-Za-z0-9_]*\(/) { print FILENAME ":" substr($$0, 6, RLENGTH - 6) }' | sort)
+
+.PHONY: crash
+crash: ## kill it KILLS times per backend while everything fails, and check that nothing is lost; SEED=, BACKEND=, DURATION=
+	@for backend in $(BACKEND); do
+		$(GO) run ./test/crash -backend "$$backend" -kills $(KILLS) -duration $(DURATION) $(if $(SEED),-seed $(SEED))
+	done
 
 .PHONY: conformance
 conformance: build ## run the OCI conformance program CONFORMANCE=<path> against a fresh server

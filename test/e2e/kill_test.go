@@ -69,7 +69,7 @@ func killedRound(c *child, b backends, random *rand.Rand) []*push {
 	last := 1 + random.Int64N(killMost)
 	event := func() {
 		if events.Add(1) == last {
-			_ = c.cmd.Process.Kill()
+			c.Kill()
 		}
 	}
 	var mu sync.Mutex
@@ -89,7 +89,7 @@ func killedRound(c *child, b backends, random *rand.Rand) []*push {
 		})
 	}
 	wg.Wait()
-	<-c.ended
+	<-c.Ended()
 	return pushes
 }
 

@@ -4,12 +4,12 @@ import (
 	"context"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/berthregistry/berth/internal/config"
 	"github.com/berthregistry/berth/internal/server"
 	"github.com/berthregistry/berth/internal/testenv"
+	"github.com/berthregistry/berth/test/children"
 )
 
 // adminToken is the registry token of every registry's administrator.
@@ -99,7 +99,7 @@ func run(t *testing.T, cfg config.Config) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ready, ended := make(chan server.Addresses, 1), make(chan error, 1)
-	log := &record{}
+	log := &children.Record{}
 	go func() {
 		ended <- server.Run(ctx, cfg, server.Options{
 			Logger: server.NewLogger(log, cfg.Log), Version: "test", Ready: func(a server.Addresses) { ready <- a },
@@ -122,27 +122,4 @@ func run(t *testing.T, cfg config.Config) string {
 		t.Fatalf("the server did not start: %v\n%s", err, log)
 		return ""
 	}
-}
-
-// record keeps the end of a log.
-type record struct {
-	mu   sync.Mutex
-	kept []byte
-}
-
-func (r *record) Write(p []byte) (int, error) {
-	const most = 16 << 10
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.kept = append(r.kept, p...)
-	if len(r.kept) > most {
-		r.kept = r.kept[len(r.kept)-most:]
-	}
-	return len(p), nil
-}
-
-func (r *record) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return string(r.kept)
 }

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/berthregistry/berth/test/children"
+	"github.com/berthregistry/berth/test/crash/faults"
+)
+
+const (
+	adminToken = "an-administrators-token-for-crashes"
+	// sessionLife is how long an upload session lives without activity while the clients work.
+	sessionLife = 20 * time.Second
+	// restartPause is the time between two attempts to start a replica whose database does not answer.
+	restartPause = 100 * time.Millisecond
+	// startWithin is how long the faults may keep a replica from starting.
+	startWithin = time.Minute
+)
+
+// replica is one process of the registry with the proxies before its servers.
+type replica struct {
+	h        *harness
+	index    int
+	address  string // the same after every start
+	postgres *faults.Postgres
+	s3       *faults.S3
+	env      []string
+
+	starting sync.Mutex // one start at a time
+	mu       sync.Mutex
+	child    *children.Child // nil while it is down
+	wanted   *children.Child // the one whose end is no surprise
+}
+
+func (h *harness) newReplica(index int) (*replica, error) {
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	r := &replica{h: h, index: index, address: address}
+	database, storage := h.database, h.storage
+	if h.o.backend == backendPostgres {
+		if database, err = r.proxyDatabase(database); err != nil {
+			return nil, err
+		}
+		if storage, err = r.proxyStorage(storage); err != nil {
+			return nil, err
+		}
+	}
+	r.env = []string{
+		"BERTH_ADDR=" + address, "BERTH_METRICS_ADDR=", "BERTH_LOG_LEVEL=warn", "BERTH_PUBLIC_URL=http://registry.example.com",
+		"BERTH_DATABASE_URL=" + database, "BERTH_STORAGE_URL=" + storage, "BERTH_CHUNK_SIZE=" + strconv.Itoa(h.chunk),
+		"BERTH_RATELIMIT_ENABLED=false", "BERTH_MAX_UPLOADS=0", "BERTH_ADMIN_PASSWORD=a long password for tests", "BERTH_ADMIN_TOKEN=" + adminToken,
+		"BERTH_UPLOAD_TTL=" + sessionLife.String(), "BERTH_SWEEP_DELAY=1s", "BERTH_UPLOAD_SPOOL_DIR=" + h.dir,
+	}
+	if h.o.collect { // all the time, of what was deleted a moment ago
+		r.env = append(r.env, "BERTH_TRASH_TTL=1s", "BERTH_GC_INTERVAL=1s", "BERTH_GC_LEASE=1s", "BERTH_GC_LOAD=100",
+			"BERTH_GC_RETRY=1s", "BERTH_GC_COMPACT_CHUNKS=1")
+	}
+	return r, nil
+}
+
+func (r *replica) proxyDatabase(database string) (string, error) {
+	u, err := url.Parse(database)
+	if err != nil {
+		return "", fmt.Errorf("database URL: %w", err)
+	}
+	if r.postgres, err = faults.NewPostgres(u.Host, r.index, &r.h.traps); err != nil {
+		return "", err //nolint:wrapcheck // says what it is about
+	}
+	u.Host = r.postgres.Address()
+	return u.String(), nil
+}
+
+func (r *replica) proxyStorage(storage string) (string, error) {
+	_, endpoint, found := strings.Cut(storage, "endpoint=http://")
+	if !found {
+		return "", fmt.Errorf("the storage URL %s names no endpoint over http", storage)
+	}
+	target, _, _ := strings.Cut(endpoint, "&")
+	var err error
+	if r.s3, err = faults.NewS3(target, r.index, &r.h.traps); err != nil {
+		return "", err //nolint:wrapcheck // says what it is about
+	}
+	r.s3.Answered = func() { r.h.traps.Turn(faults.PutAnswered, r.index, faults.BeforeCommit) }
+	return strings.Replace(storage, target, r.s3.Address(), 1), nil
+}
+
+// start runs the replica, again and again while the faults before its database keep it from starting. One that is
+// killed while it starts is started again by who killed it.
+func (r *replica) start(ctx context.Context, settings ...string) error {
+	r.starting.Lock()
+	defer r.starting.Unlock()
+	deadline := time.Now().Add(startWithin)
+	for {
+		child, err := children.Launch(r.h.o.program, slices.Concat(r.env, settings)...)
+		if err != nil {
+			return err //nolint:wrapcheck // says what it is about
+		}
+		r.become(child)
+		if err = child.Listen(); err == nil || r.meant(child) {
+			return nil
+		}
+		r.become(nil)
+		if r.postgres == nil || time.Now().After(deadline) {
+			r.h.violated(fmt.Sprintf("replica %d", r.index), "does not start: %v", err)
+			return err //nolint:wrapcheck // says what it is about
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err() //nolint:wrapcheck // the end of the run
+		case <-time.After(restartPause):
+		}
+	}
+}
+
+// become keeps the process that runs now, and watches for its end.
+func (r *replica) become(child *children.Child) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.child = child
+	if child != nil {
+		go r.watch(child)
+	}
+}
+
+func (r *replica) meant(child *children.Child) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.wanted == child
+}
+
+// watch notes a process that served and ended by itself.
+func (r *replica) watch(child *children.Child) {
+	err := child.Err()
+	if child.Listened() && !r.meant(child) {
+		r.h.violated(fmt.Sprintf("replica %d", r.index), "ended by itself: %v\n%s", err, child.Log)
+	}
+}
+
+// kill ends the process at once, and what it had sent but its servers had not read.
+func (r *replica) kill() {
+	r.mu.Lock()
+	child := r.child
+	r.child, r.wanted = nil, child
+	r.mu.Unlock()
+	if child != nil {
+		child.Kill()
+	}
+}
+
+// pause stops the process for a while, as a machine that swaps does.
+func (r *replica) pause(ctx context.Context, d time.Duration) {
+	r.mu.Lock()
+	child := r.child
+	r.mu.Unlock()
+	if child == nil || child.Signal(syscall.SIGSTOP) != nil {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+	_ = child.Signal(syscall.SIGCONT) // it may have been killed
+}
+
+func (r *replica) close() {
+	r.kill()
+	if r.postgres != nil {
+		r.postgres.Close()
+	}
+	if r.s3 != nil {
+		r.s3.Close()
+	}
+}
+
+// startAll starts every replica that is down.
+func (h *harness) startAll(ctx context.Context) error {
+	failed := make([]error, len(h.replicas))
+	var wg sync.WaitGroup
+	for i, r := range h.replicas {
+		if i == 0 { // the first one brings the schema and the administrator
+			failed[i] = r.startIfDown(ctx)
+			continue
+		}
+		wg.Go(func() { failed[i] = r.startIfDown(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(failed...)
+}
+
+func (r *replica) startIfDown(ctx context.Context) error {
+	r.mu.Lock()
+	up := r.child != nil
+	r.mu.Unlock()
+	if up {
+		return nil
+	}
+	return r.start(ctx)
+}
+
+func (h *harness) killAll() {
+	for _, r := range h.replicas {
+		r.kill()
+	}
+}
+
+// freeAddress is an address whose port lies below those that the system hands out, so that it stays free while the
+// replica is down.
+func freeAddress() (string, error) {
+	for range 100 {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+rand.IntN(10000)))
+		listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
+		if err == nil {
+			return address, listener.Close() //nolint:wrapcheck // a listener that cannot be closed was none
+		}
+	}
+	return "", errors.New("no free port between 20000 and 30000")
+}
