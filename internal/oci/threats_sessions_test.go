@@ -35,7 +35,7 @@ func TestThreat16AbandonedSessions(t *testing.T) {
 		other := anyone(r, "open/app")
 		patch(other, other.Start("open/app"), noise(10, 2))
 		clock.Advance(25 * time.Hour)
-		if err := r.Uploads.Tidy(t.Context()); err != nil {
+		if err := r.Uploads.Expire(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if n := rows(t, env, `SELECT count(*) FROM upload_sessions WHERE status = 'open'`); n != 0 {

@@ -19,7 +19,7 @@ import (
 )
 
 // collectByDefault says whether runs also use the program's gc command.
-const collectByDefault = false
+const collectByDefault = true
 
 const (
 	restWithin = 3 * time.Minute        // until nothing is under way any more

@@ -194,7 +194,7 @@ func (m *model) removeProject() {
 	if err != nil {
 		return // there is none
 	}
-	_, err = m.r.Projects.Delete(m.t.Context(), nil, p.ID, "test", 0)
+	_, err = m.r.Projects.Delete(m.t.Context(), nil, p.ID, 0)
 	m.must(err)
 	for _, repo := range modelRepos {
 		if repo[:3] != slug {

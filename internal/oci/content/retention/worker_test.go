@@ -224,7 +224,7 @@ func TestASuspendedProjectIsLeftAlone(t *testing.T) {
 		}
 		w.advance(2 * time.Minute)
 		w.must(w.ApplyDue(t.Context()))
-		if got, stats := w.tags("app"), w.Stats(); len(got) != 0 || stats != (retention.Stats{Tags: 1, Runs: 2}) {
+		if got, stats := w.tags("app"), w.Service.Stats(); len(got) != 0 || stats != (retention.Stats{Tags: 1, Runs: 2}) {
 			t.Errorf("%q, %+v", got, stats)
 		}
 	})
