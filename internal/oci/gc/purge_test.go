@@ -25,7 +25,7 @@ func (w *world) project(slug string) uuid.UUID {
 func (w *world) deleteProject(slug string) uuid.UUID {
 	w.t.Helper()
 	id := w.project(slug)
-	_, err := w.r.Projects.Delete(w.t.Context(), nil, id, "test", 0)
+	_, err := w.r.Projects.Delete(w.t.Context(), nil, id, 0)
 	w.must(err)
 	w.exec(`UPDATE projects SET purge_after = ? WHERE id = ?`, w.clock.Now().Add(time.Hour).UnixMicro(), id)
 	return id
