@@ -25,11 +25,22 @@ var acts = map[string]string{
 	"createServerRunner": audit.RunnerCreate, "revokeServerRunner": audit.RunnerRemove,
 	"createUser": audit.UserCreate, "updateUser": audit.UserChange,
 	"createInvite": audit.InviteCreate, "revokeInvite": audit.InviteRevoke,
+	"deleteRepository": audit.RepositoryDelete, "restoreRepository": audit.RepositoryRestore,
+	"deleteManifest": audit.ManifestDelete, "restoreManifest": audit.ManifestRestore,
+	"deleteTag": audit.TagDelete, "restoreTag": audit.TagRestore,
+	"createTagRule": audit.TagRuleCreate, "deleteTagRule": audit.TagRuleDelete,
+	"createRetentionRule": audit.RetentionRuleCreate, "replaceRetentionRule": audit.RetentionRuleChange,
+	"deleteRetentionRule": audit.RetentionRuleDelete,
+	"setLimits":           audit.LimitsChange, "blockDigest": audit.DigestBlock, "unblockDigest": audit.DigestUnblock,
+	"startCollection": audit.CollectionRun,
 }
+
+// previewRetention has a body, and so is a POST; it changes nothing.
+const previewRetention = "previewRetention"
 
 // ActOf is the action that the audit log has for an operation of the contract. Operations that read share one.
 func ActOf(method, operation string) string {
-	if method == http.MethodGet {
+	if method == http.MethodGet || operation == previewRetention {
 		return audit.APIRead
 	}
 	if act, ok := acts[operation]; ok {

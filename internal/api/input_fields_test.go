@@ -153,6 +153,9 @@ func badQueries(op apitest.Operation) []url.Values {
 	for _, limit := range []string{"0", "-1", "201", "2147483648", "1.5", "x", "1 ", "0x10"} {
 		all = append(all, url.Values{"limit": {limit}})
 	}
+	if op.Spec.Parameters.GetByInAndName("query", "cursor") == nil { // a report, which has one page
+		return all
+	}
 	for _, cursor := range []string{"!", "=", strings.Repeat("a", 2000), encodedCursor("\x00"), encodedCursor("a\xff")} {
 		all = append(all, url.Values{"cursor": {cursor}})
 	}

@@ -125,6 +125,9 @@ func (a *API) ListBlocked(ctx context.Context, request apigen.ListBlockedRequest
 		return nil, err
 	}
 	blocked, err := a.blocklist.Page(ctx, p.request())
+	if errors.Is(err, takedown.ErrDigest) {
+		return nil, badCursor.WithCause(err)
+	}
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says what it is about
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/berthregistry/berth/internal/api/apitest"
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/config"
 )
 
@@ -50,7 +51,7 @@ func TestLimitsOfSingleSubjects(t *testing.T) {
 			"rates": map[string]any{"api": map[string]any{"per_minute": 0, "burst": 1}}, "counts": map[string]any{"tokens": 3},
 			"quota_bytes": 1 << 30,
 		})
-		if n := audited(t, env, "limits.update"); n != 1 {
+		if n := audited(t, env, audit.LimitsChange); n != 1 {
 			t.Errorf("%d audit entries", n)
 		}
 		for deadline := time.Now().Add(5 * time.Second); ; {
@@ -126,7 +127,7 @@ func TestBlocklist(t *testing.T) {
 		}
 		admin.Want(http.StatusNoContent, "DELETE", "/admin/blocklist/"+blocked, nil)
 		admin.Want(http.StatusNotFound, "DELETE", "/admin/blocklist/"+blocked, nil)
-		if added, removed := audited(t, env, "blocklist.add"), audited(t, env, "blocklist.remove"); added != 1 || removed != 1 {
+		if added, removed := audited(t, env, audit.DigestBlock), audited(t, env, audit.DigestUnblock); added != 1 || removed != 1 {
 			t.Errorf("audit entries: %d, %d", added, removed)
 		}
 	})

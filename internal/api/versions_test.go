@@ -105,6 +105,9 @@ func (w *world) listed(n int) []string {
 
 // identity is what tells the items of a list apart.
 func identity(item map[string]any) string {
+	if kind, found := item["kind"]; found { // of things of several kinds
+		return fmt.Sprint(kind, item["id"], item["path"], item["tag"], item["digest"])
+	}
 	for _, key := range []string{"id", "user", "name", "path", "digest"} {
 		if value, found := item[key]; found {
 			return fmt.Sprint(value)

@@ -10,6 +10,8 @@ const (
 	ProjectSuspend = "project.suspend"
 	ProjectResume  = "project.resume"
 	ProjectExpire  = "project.expire"
+	ProjectPurge   = "project.purge"
+	LimitsChange   = "limits.change"
 
 	MemberAdd    = "member.add"
 	MemberChange = "member.change"
@@ -38,6 +40,20 @@ const (
 	BlobDelete     = "blob.delete"
 	DigestBlock    = "digest.block"
 	DigestUnblock  = "digest.unblock"
+
+	ManifestRestore   = "manifest.restore"
+	TagRestore        = "tag.restore"
+	RepositoryDelete  = "repository.delete"
+	RepositoryRestore = "repository.restore"
+	RepositoryPurge   = "repository.purge"
+
+	TagRuleCreate       = "tag_rule.create"
+	TagRuleDelete       = "tag_rule.delete"
+	RetentionRuleCreate = "retention_rule.create"
+	RetentionRuleChange = "retention_rule.change"
+	RetentionRuleDelete = "retention_rule.delete"
+	RetentionDelete     = "retention.delete"
+	CollectionRun       = "gc.run"
 
 	// What follows changes nothing, and has entries only when it is refused.
 	RegistryCheck = "registry.check"

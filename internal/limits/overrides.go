@@ -138,7 +138,7 @@ func (s *Store) Set(ctx context.Context, require func(*database.Batch), kind Kin
 	if stmt, has := setQuotas[kind]; has {
 		b.Exec(stmt, id, o.QuotaBytes)
 	}
-	entry := audit.Entry{Action: "limits.update", Object: string(kind) + ":" + id.String(), Detail: o}
+	entry := audit.Entry{Action: audit.LimitsChange, Object: string(kind) + ":" + id.String(), Detail: o}
 	if kind == KindProject {
 		entry.Project = id
 	}

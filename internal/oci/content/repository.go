@@ -42,7 +42,7 @@ func (s *Store) DeleteRepository(ctx context.Context, p Place, actor string, gua
 	now, until, deletion := s.now(), s.purgeAfter(), uuid.Must(uuid.NewV7())
 	b.Require(ErrImmutable, requireFreeRepository, p.Project, p.Path)
 	b.Require(ErrNotFound, hideRepository, p.Project, p.Path, now, until, deletion)
-	entry := audit.Append(ctx, b, audit.Entry{Action: "repository.delete", Project: p.Project, Repository: p.Path, Object: p.Path})
+	entry := audit.Append(ctx, b, audit.Entry{Action: audit.RepositoryDelete, Project: p.Project, Repository: p.Path, Object: p.Path})
 	quota.RemoveRepository(b, p.Project, p.Path, now)
 	b.Exec(hideManifestsIn, p.Project, p.Path, now, until, deletion)
 	b.Exec(hideLinksIn, p.Project, p.Path, now, until, deletion)
@@ -125,7 +125,7 @@ func (s *Store) RestoreRepository(ctx context.Context, p Place, actor string, gu
 	b.Exec(markManifestsOfIt, p.Project, p.Path, mark, now)
 	b.Exec(markLinksOfIt, p.Project, p.Path, mark)
 	b.Exec(markTagsOfIt, p.Project, p.Path, mark, now)
-	entry := audit.Append(ctx, b, audit.Entry{Action: "repository.restore", Project: p.Project, Repository: p.Path, Object: p.Path})
+	entry := audit.Append(ctx, b, audit.Entry{Action: audit.RepositoryRestore, Project: p.Project, Repository: p.Path, Object: p.Path})
 	b.Exec(showRepository, p.Project, p.Path)
 	return s.show(ctx, b, p, mark, actor, entry)
 }
@@ -142,7 +142,7 @@ func (s *Store) RestoreManifest(ctx context.Context, p Place, d digest.Digest, a
 	b.Exec(markLinksOf, p.Project, p.Path, mark, string(d))
 	b.Exec(markTagsOf, p.Project, p.Path, mark, string(d), now)
 	b.Exec(markManifest, p.Project, p.Path, mark, string(d))
-	entry := audit.Append(ctx, b, audit.Entry{Action: "manifest.restore", Project: p.Project, Repository: p.Path, Object: string(d)})
+	entry := audit.Append(ctx, b, audit.Entry{Action: audit.ManifestRestore, Project: p.Project, Repository: p.Path, Object: string(d)})
 	return s.show(ctx, b, p, mark, actor, entry)
 }
 

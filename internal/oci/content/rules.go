@@ -73,7 +73,7 @@ func (s *Store) CreateTagRule(ctx context.Context, project uuid.UUID, r TagRule,
 	b.Require(ErrTooManyRules, roomForTagRule, project, int64(s.MaxRules))
 	b.Exec(insertTagRule, r.ID, project, r.Repositories, repositories.Expression(), r.Tags, tags.Expression(), r.CreatedBy, s.now())
 	audit.Append(ctx, b, audit.Entry{
-		Action: "tag_rule.create", Project: project, Object: r.ID.String(),
+		Action: audit.TagRuleCreate, Project: project, Object: r.ID.String(),
 		Detail: map[string]string{"repositories": r.Repositories, "tags": r.Tags},
 	})
 	err = s.DB.Run(ctx, b)
@@ -90,7 +90,7 @@ func (s *Store) CreateTagRule(ctx context.Context, project uuid.UUID, r TagRule,
 func (s *Store) DeleteTagRule(ctx context.Context, project, id uuid.UUID, guard Guard) error {
 	b := BeginAlone(guard, project)
 	b.Require(ErrNotFound, deleteTagRule, project, id)
-	audit.Append(ctx, b, audit.Entry{Action: "tag_rule.delete", Project: project, Object: id.String()})
+	audit.Append(ctx, b, audit.Entry{Action: audit.TagRuleDelete, Project: project, Object: id.String()})
 	if err := s.DB.Run(ctx, b); err != nil {
 		return fmt.Errorf("delete tag rule: %w", err)
 	}

@@ -50,7 +50,7 @@ func (s *Store) RestoreTag(ctx context.Context, p Place, tag, actor string, guar
 	b.Require(ErrNotFound, hiddenTag, p.Project, p.Path, tag, s.now())
 	b.Require(ErrHidden, requireRepository, p.Project, p.Path)
 	b.Require(ErrHidden, markHiddenTag, p.Project, p.Path, tag, mark)
-	entry := audit.Append(ctx, b, audit.Entry{Action: "tag.restore", Project: p.Project, Repository: p.Path, Object: tag})
+	entry := audit.Append(ctx, b, audit.Entry{Action: audit.TagRestore, Project: p.Project, Repository: p.Path, Object: tag})
 	b.Exec(historyOfShownTags, p.Project, p.Path, mark, actor, s.now(), entry)
 	b.Exec(showTags, p.Project, p.Path, mark)
 	return s.restored(ctx, p, s.DB.Run(ctx, b))
@@ -69,7 +69,7 @@ func (s *Store) MoveTagBack(ctx context.Context, p Place, tag string, d digest.D
 	b.Exec(lockTag, p.Project, p.Path, tag, string(d), actor, now)
 	requireMovable(b, p, []string{tag}, d)
 	entry := audit.Append(ctx, b, audit.Entry{
-		Action: "tag.restore", Project: p.Project, Repository: p.Path, Object: tag, Detail: map[string]string{"digest": string(d)},
+		Action: audit.TagRestore, Project: p.Project, Repository: p.Path, Object: tag, Detail: map[string]string{"digest": string(d)},
 	})
 	b.Exec(historyOfMove, p.Project, p.Path, tag, string(d), actor, now, entry)
 	b.Exec(moveTag, p.Project, p.Path, tag, string(d), actor, now)

@@ -139,7 +139,7 @@ func (r *run) purgeRepository(ctx context.Context) (int64, error) {
 	b := &database.Batch{}
 	b.Require(errOvertaken, lockRepository, id, r.now())
 	b.Require(errOvertaken, emptyRepository, id)
-	audit.Append(ctx, b, audit.Entry{Action: "repository.purge", Project: project, Repository: path, Object: id.String()})
+	audit.Append(ctx, b, audit.Entry{Action: audit.RepositoryPurge, Project: project, Repository: path, Object: id.String()})
 	b.Exec(deleteRepository, id)
 	err = r.DB.Run(ctx, b)
 	if errors.Is(err, errOvertaken) || errors.Is(err, database.ErrForeignKey) {

@@ -195,7 +195,7 @@ func (r *run) endProject(ctx context.Context, id uuid.UUID) (int64, error) {
 	for _, stmt := range deleteRowsOf {
 		b.Exec(stmt, id)
 	}
-	audit.Append(ctx, b, audit.Entry{Action: "project.purge", Project: id, Object: id.String()})
+	audit.Append(ctx, b, audit.Entry{Action: audit.ProjectPurge, Project: id, Object: id.String()})
 	b.Exec(deleteProjectLimits, id)
 	b.Exec(deleteProject, id)
 	err := r.DB.Run(ctx, b)

@@ -114,7 +114,7 @@ func (c *Collector) beginAs(ctx context.Context, id uuid.UUID, kind string) (*ru
 	b.Exec(forgetRuns, int64(keptRuns-1))
 	b.Exec(insertRun, id, kind, c.now(), r.figures.text())
 	if kind == KindCommand {
-		audit.Append(ctx, b, audit.Entry{Action: "gc.run"})
+		audit.Append(ctx, b, audit.Entry{Action: audit.CollectionRun, Object: "collection"})
 	}
 	if err := c.DB.Run(ctx, b); err != nil {
 		return nil, fmt.Errorf("begin a collection: %w", err)

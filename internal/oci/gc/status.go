@@ -120,7 +120,7 @@ func (c *Collector) Request(ctx context.Context, guard func(*database.Batch)) er
 		guard(b)
 	}
 	b.Exec(request)
-	audit.Append(ctx, b, audit.Entry{Action: "gc.run"})
+	audit.Append(ctx, b, audit.Entry{Action: audit.CollectionRun, Object: "collection"})
 	if err := c.DB.Run(ctx, b); err != nil {
 		return fmt.Errorf("request a collection: %w", err)
 	}

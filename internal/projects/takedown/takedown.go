@@ -100,8 +100,11 @@ func (l *List) Unblock(ctx context.Context, require func(*database.Batch), diges
 	return nil
 }
 
-// Page lists what is blocked. The key is the digest. Errors: the context's and the database's.
+// Page lists what is blocked. The key is the digest. Errors: ErrDigest of the key, the context's and the database's.
 func (l *List) Page(ctx context.Context, page database.Page) ([]Blocked, error) {
+	if page.After != "" && !form.MatchString(page.After) {
+		return nil, ErrDigest
+	}
 	rows, err := l.DB.Query(ctx, list, page.After, int64(page.Limit))
 	if err != nil {
 		return nil, fmt.Errorf("list blocked digests: %w", err)

@@ -83,7 +83,7 @@ func (s *Service) Create(ctx context.Context, project uuid.UUID, r Rule, guard c
 	b.Exec(insertRule, r.ID, project, r.Repositories, r.Tags, r.KeepLast, seconds(r.KeepPushed), seconds(r.KeepPulled), r.KeepTags,
 		seconds(r.UntaggedAfter), r.Enabled, r.CreatedBy, now)
 	b.Exec(schedule, project, database.ToMicros(s.Clock().Add(s.Interval)))
-	audit.Append(ctx, b, audit.Entry{Action: "retention_rule.create", Project: project, Object: r.ID.String(), Detail: detailOf(r)})
+	audit.Append(ctx, b, audit.Entry{Action: audit.RetentionRuleCreate, Project: project, Object: r.ID.String(), Detail: detailOf(r)})
 	if err := s.DB.Run(ctx, b); err != nil {
 		return Rule{}, fmt.Errorf("create retention rule: %w", err)
 	}
@@ -99,7 +99,7 @@ func (s *Service) Replace(ctx context.Context, project uuid.UUID, r Rule, ifVers
 	b := s.begin(project, r.ID, ifVersion, guard)
 	b.Exec(updateRule, r.ID, r.Repositories, r.Tags, r.KeepLast, seconds(r.KeepPushed), seconds(r.KeepPulled), r.KeepTags,
 		seconds(r.UntaggedAfter), r.Enabled, s.now())
-	audit.Append(ctx, b, audit.Entry{Action: "retention_rule.change", Project: project, Object: r.ID.String(), Detail: detailOf(r)})
+	audit.Append(ctx, b, audit.Entry{Action: audit.RetentionRuleChange, Project: project, Object: r.ID.String(), Detail: detailOf(r)})
 	b.Query(func(rows database.Rows) (err error) {
 		r, err = scanRule(rows)
 		return err
@@ -115,7 +115,7 @@ func (s *Service) Replace(ctx context.Context, project uuid.UUID, r Rule, ifVers
 func (s *Service) Delete(ctx context.Context, project, id uuid.UUID, ifVersion int64, guard content.Guard) error {
 	b := s.begin(project, id, ifVersion, guard)
 	b.Exec(deleteRule, id)
-	audit.Append(ctx, b, audit.Entry{Action: "retention_rule.delete", Project: project, Object: id.String()})
+	audit.Append(ctx, b, audit.Entry{Action: audit.RetentionRuleDelete, Project: project, Object: id.String()})
 	if err := s.DB.Run(ctx, b); err != nil {
 		return fmt.Errorf("delete retention rule: %w", err)
 	}

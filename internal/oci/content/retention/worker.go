@@ -222,7 +222,7 @@ func (s *Service) removeManifest(ctx context.Context, b *database.Batch, p place
 func (s *Service) record(ctx context.Context, b *database.Batch, p place, v Victim, object string) uuid.UUID {
 	ctx = audit.With(ctx, audit.Origin{Actor: audit.ActorSystem})
 	return audit.Append(ctx, b, audit.Entry{
-		Action: "retention.delete", Project: p.project, Repository: p.path, Object: object,
+		Action: audit.RetentionDelete, Project: p.project, Repository: p.path, Object: object,
 		Detail: map[string]string{"rule": v.Rule.String(), "reason": v.Reason, "digest": v.Digest},
 	})
 }
