@@ -190,7 +190,7 @@ func TestAuditLists(t *testing.T) {
 		for ; path != ""; pages++ {
 			answer := asOwner.Want(http.StatusOK, http.MethodGet, path, nil)
 			for _, item := range answer.Items(t) {
-				seen = append(seen, item["id"].(string))
+				seen = append(seen, fmt.Sprint(item["id"]))
 				if item["project_id"] != p.ID.String() {
 					t.Errorf("%v", item)
 				}

@@ -19,7 +19,8 @@ import (
 func limited(t *testing.T, env *apitest.Env, change func(*config.Config)) (*apitest.Replica, *apitest.Caller) {
 	t.Helper()
 	replica := env.Serve(t, change)
-	return replica, replica.As(t, apitest.AdminToken)
+	admin := replica.As(t, apitest.AdminToken)
+	return replica, admin
 }
 
 // audited is how many entries the audit log has of an action.
@@ -79,7 +80,7 @@ func TestLimitsOfSingleSubjects(t *testing.T) {
 			}
 			QuotaBytes int64 `json:"quota_bytes"`
 		}
-		apitest.Check(t, json.Unmarshal([]byte(admin.Want(http.StatusOK, "GET", subject, nil).Body), &shown))
+		apitest.Check(t, json.Unmarshal(admin.Want(http.StatusOK, "GET", subject, nil).Body, &shown))
 		if text := fmt.Sprint(shown); shown.QuotaBytes != 1<<30 || !strings.Contains(text, "{tokens 3 3 true}") {
 			t.Errorf("shown: %s", text)
 		}

@@ -57,15 +57,15 @@ type tokenRow struct {
 func (tokenRow) TableName() string { return "tokens" }
 
 // token fails if the grants are not understood: a list must not show less of a restriction than there is.
-func (t tokenRow) token() (Token, error) {
-	grants, err := parseGrants(t.Kind, t.Grants)
+func (row tokenRow) token() (Token, error) {
+	grants, err := parseGrants(row.Kind, row.Grants)
 	if err != nil {
-		return Token{}, fmt.Errorf("auth: grants of token %s: %w", t.ID, err)
+		return Token{}, fmt.Errorf("auth: grants of token %s: %w", row.ID, err)
 	}
 	return Token{
-		ID: t.ID, Kind: t.Kind, UserID: t.UserID.UUID, ProjectID: t.ProjectID.UUID, Name: t.Name, Hint: t.Hint, Grants: grants,
-		CreatedBy: t.CreatedBy, CreatedAt: database.FromMicros(t.CreatedAt), ExpiresAt: optionalTime(t.ExpiresAt),
-		LastUsedAt: optionalTime(t.LastUsedAt), RevokedAt: optionalTime(t.RevokedAt),
+		ID: row.ID, Kind: row.Kind, UserID: row.UserID.UUID, ProjectID: row.ProjectID.UUID, Name: row.Name, Hint: row.Hint, Grants: grants,
+		CreatedBy: row.CreatedBy, CreatedAt: database.FromMicros(row.CreatedAt), ExpiresAt: optionalTime(row.ExpiresAt),
+		LastUsedAt: optionalTime(row.LastUsedAt), RevokedAt: optionalTime(row.RevokedAt),
 	}, nil
 }
 

@@ -19,9 +19,10 @@ const (
 	// activityKeys is how many pairs of network and project a replica tells apart in that time. What further ones do is
 	// counted as that of many.
 	activityKeys = 256
-	// activityLife is how long activity is kept, and MaxWindow how far a report may go back.
+	// activityLife is how long activity is kept.
 	activityLife = 3 * Day
-	MaxWindow    = 2 * Day
+	// MaxWindow is how far a report may go back.
+	MaxWindow = 2 * Day
 	// activityWrite is how long the last write may take when the server stops.
 	activityWrite = 5 * time.Second
 )
@@ -76,14 +77,19 @@ func (a *Activity) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), activityWrite)
-			defer cancel()
-			a.write(last)
+			a.writeLast(ctx)
 			return nil
 		case <-timer.C:
 			a.write(ctx)
 		}
 	}
+}
+
+// writeLast is write for a server that stops: its context has ended.
+func (a *Activity) writeLast(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), activityWrite)
+	defer cancel()
+	a.write(ctx)
 }
 
 func (a *Activity) write(ctx context.Context) {

@@ -36,7 +36,7 @@ type Server struct {
 // Day is the time in which creations are counted.
 const Day = 24 * time.Hour
 
-// ErrExceeded: there would be more than is allowed. [Explain] makes it an [*ExceededError].
+// ErrExceeded says that there would be more than is allowed. [Explain] makes it an [*ExceededError].
 var ErrExceeded = errors.New("over the limit")
 
 // ExceededError is an ErrExceeded with its numbers.

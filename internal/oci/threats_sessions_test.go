@@ -25,7 +25,7 @@ func TestThreat16AbandonedSessions(t *testing.T) {
 		}
 		for i := range 30 {
 			location := c.Start("demo/app")
-			if a := doChunked(t, c, http.MethodPatch, location, noise(10, uint64(i))); a.Status == http.StatusForbidden { //nolint:gosec // small
+			if a := doChunked(t, c, http.MethodPatch, location, noise(10, uint64(i))); a.Status == http.StatusForbidden {
 				refused.Add(1)
 			}
 		}

@@ -67,7 +67,7 @@ func TestStatsCountWhatWasDropped(t *testing.T) {
 	}
 	stats := l.Stats()
 	read := stats.Classes[ratelimit.Read]
-	if stats.Keys > ratelimit.MinKeys/2 || stats.Evicted != 200-uint64(stats.Keys) || read.Allowed != 200 || read.Limited != 200 { //nolint:gosec // small
+	if stats.Keys > ratelimit.MinKeys/2 || stats.Evicted != 200-uint64(stats.Keys) || read.Allowed != 200 || read.Limited != 200 {
 		t.Errorf("%+v", stats)
 	}
 }

@@ -71,9 +71,15 @@ func compareCollectedPulls(ctx context.Context, st *stage, clients int, ours, th
 		return row{}, err
 	}
 	var both []contestant
+	var pushers []*pusher
+	defer func() {
+		for _, p := range pushers {
+			p.client.close()
+		}
+	}()
 	for _, r := range []*registry{ours, theirs} {
 		garbage := newPusher(r, garbageSize)
-		defer garbage.client.close()
+		pushers = append(pushers, garbage)
 		both = append(both, contestant{r.child, func(ctx context.Context) (int64, error) {
 			moved, err := garbage.push(ctx)
 			for range pullsPerPush {

@@ -51,13 +51,14 @@ func Start(program string, env ...string) (*Child, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, c.Listen()
+	err = c.Listen()
+	return c, err
 }
 
 // Launch is Start that does not wait: Listen does.
 func Launch(program string, env ...string) (*Child, error) {
 	c := &Child{Log: &Record{}, ended: make(chan struct{}), address: make(chan string, 1)}
-	c.cmd = exec.Command(program, "serve") //nolint:gosec,noctx // our own program; Kill ends it
+	c.cmd = exec.Command(program, "serve") //nolint:noctx // our own program; Kill ends it
 	c.cmd.Env = append(os.Environ(), env...)
 	c.cmd.Stderr, c.cmd.SysProcAttr = c.Log, dieTogether()
 	out, err := c.cmd.StdoutPipe()

@@ -93,6 +93,6 @@ var sqliteTemplate = sync.OnceValues(func() ([]byte, error) {
 	}
 	file := filepath.Join(dir, "berth.db")
 	err = migrate("sqlite:" + file)
-	content, readErr := os.ReadFile(file) //nolint:gosec // just made
+	content, readErr := os.ReadFile(file)
 	return content, errors.Join(err, readErr, os.RemoveAll(dir))
 })

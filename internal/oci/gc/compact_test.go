@@ -106,7 +106,7 @@ func TestCompactionUnderReaders(t *testing.T) {
 		for range 4 {
 			readers.Go(func() {
 				for ctx.Err() == nil {
-					a, err := w.Send(w.Request(t.Context(), http.MethodGet, path, nil))
+					a, err := w.Send(w.Request(context.WithoutCancel(ctx), http.MethodGet, path, nil))
 					if err != nil || a.Status != http.StatusOK || digest.FromBytes(a.Body) != digest.FromBytes(blob) {
 						t.Errorf("a reader got %d, %d bytes, %v", a.Status, len(a.Body), err)
 						return
@@ -235,7 +235,7 @@ func TestCompactionAgainstCollection(t *testing.T) {
 		w.Push("demo/app", noise(9*chunkSize, 1))
 		w.clock.advance(25 * time.Hour)
 		c := w.collector(func(cfg *gc.Config) {
-			cfg.Store = &gate{Store: w.env.Store, stop: func(context.Context) error { w.collect(); return nil }}
+			cfg.Store = &gate{Store: w.env.Store, stop: func(context.Context) error { w.collect(); return nil }} //nolint:contextcheck // a collection of its own
 		})
 		compact(t, c)
 		if s := c.Stats(); s.CompactionsLost != 1 {

@@ -121,7 +121,7 @@ func TestADayIsResumed(t *testing.T) {
 		if !errors.Is(err, context.Canceled) || len(died.listed) == 0 {
 			t.Fatalf("not interrupted: %v, %v", err, died.listed)
 		}
-		if f := w.collect(); f.Days != int64(w.count(`SELECT count(*) FROM swept_days`))-2 {
+		if f := w.collect(); f.Days != w.count(`SELECT count(*) FROM swept_days`)-2 {
 			t.Errorf("the day of the dead one was taken before its lease ended: %+v", f)
 		}
 		w.exec(`UPDATE swept_days SET lease_until = 0 WHERE done_at IS NULL`) // it ends

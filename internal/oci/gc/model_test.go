@@ -123,26 +123,27 @@ func (m *model) image() {
 
 // again pushes an image that may have been deleted, or purged.
 func (m *model) again() {
-	for _, d := range m.sortedBodies() {
-		repo := m.repo()
-		a := m.Do(http.MethodPut, "/v2/"+repo+"/manifests/again", m.bodies[d], "Content-Type", manifestType)
-		switch a.Status {
-		case http.StatusCreated:
-			var body struct {
-				Config struct{ Digest digest.Digest }
-				Layers []struct{ Digest digest.Digest }
-			}
-			m.must(json.Unmarshal(m.bodies[d], &body))
-			blobs := []digest.Digest{body.Config.Digest}
-			for _, layer := range body.Layers {
-				blobs = append(blobs, layer.Digest)
-			}
-			m.images[[2]string{repo, d.String()}] = blobs
-		case http.StatusBadRequest: // it lacks blobs
-		default:
-			m.t.Errorf("a push of a known manifest answers %d: %s", a.Status, a.Body)
-		}
+	bodies := m.sortedBodies()
+	if len(bodies) == 0 {
 		return
+	}
+	d, repo := bodies[m.rand.IntN(len(bodies))], m.repo()
+	a := m.Do(http.MethodPut, "/v2/"+repo+"/manifests/again", m.bodies[d], "Content-Type", manifestType)
+	switch a.Status {
+	case http.StatusCreated:
+		var body struct {
+			Config struct{ Digest digest.Digest }
+			Layers []struct{ Digest digest.Digest }
+		}
+		m.must(json.Unmarshal(m.bodies[d], &body))
+		blobs := []digest.Digest{body.Config.Digest}
+		for _, layer := range body.Layers {
+			blobs = append(blobs, layer.Digest)
+		}
+		m.images[[2]string{repo, d.String()}] = blobs
+	case http.StatusBadRequest: // it lacks blobs
+	default:
+		m.t.Errorf("a push of a known manifest answers %d: %s", a.Status, a.Body)
 	}
 }
 

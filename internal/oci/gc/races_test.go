@@ -32,7 +32,7 @@ func TestPushersAgainstCollectors(t *testing.T) {
 			for _, c := range collectors {
 				collecting.Go(func() {
 					for ctx.Err() == nil {
-						if _, err := c.Collect(t.Context()); err != nil {
+						if _, err := c.Collect(context.WithoutCancel(ctx)); err != nil {
 							t.Errorf("collect: %v", err)
 							return
 						}

@@ -15,17 +15,17 @@ type cache[K comparable, V any] struct {
 	mu    sync.Mutex
 }
 
-// get returns what make makes for key, which it makes once.
-func (c *cache[K, V]) get(key K, make func(K) *V) *V {
+// get returns what create makes for key, which it makes once.
+func (c *cache[K, V]) get(key K, create func(K) *V) *V {
 	if known := c.known.Load(); known != nil {
 		if v, ok := (*known)[key]; ok {
 			return v
 		}
 	}
-	return c.add(key, make)
+	return c.add(key, create)
 }
 
-func (c *cache[K, V]) add(key K, make func(K) *V) *V {
+func (c *cache[K, V]) add(key K, create func(K) *V) *V {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := map[K]*V{}
@@ -34,11 +34,11 @@ func (c *cache[K, V]) add(key K, make func(K) *V) *V {
 			return v
 		}
 		if len(*old) >= maxCached {
-			return make(key)
+			return create(key)
 		}
 		known = maps.Clone(*old)
 	}
-	v := make(key)
+	v := create(key)
 	known[key] = v
 	c.known.Store(&known)
 	return v

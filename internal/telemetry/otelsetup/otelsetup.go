@@ -62,7 +62,7 @@ func Start(ctx context.Context, cfg Config) (*Telemetry, error) {
 	}
 	// It is global to the process; otherwise what goes wrong is written to the standard error as it is.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		cfg.Logger.Warn("telemetry could not be sent", slog.String("error", err.Error()))
+		cfg.Logger.WarnContext(context.WithoutCancel(ctx), "telemetry could not be sent", slog.String("error", err.Error()))
 	}))
 	about, err := describe(ctx, cfg)
 	if err != nil {

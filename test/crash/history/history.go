@@ -32,7 +32,7 @@ const (
 	Absent = ""
 	// Present is the value of manifests and blobs that are there.
 	Present = "present"
-	// EveryTag, as the name of a tag, stands for all tags of the repository.
+	// EveryTag is, as the name of a tag, that which stands for all tags of the repository.
 	EveryTag = "*"
 )
 

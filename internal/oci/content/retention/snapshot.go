@@ -82,7 +82,10 @@ func (s *Service) places(ctx context.Context, project uuid.UUID, visit func(plac
 // read reads a repository, after its state: what changes meanwhile has changed that.
 func (s *Service) read(ctx context.Context, p place) (Repository, state, error) {
 	r, before := Repository{Path: p.path}, state{}
-	states, err := collect(ctx, s.DB, func(rows database.Rows) (st state, err error) { return st, st.scan(rows) }, readState, p.id)
+	states, err := collect(ctx, s.DB, func(rows database.Rows) (st state, err error) {
+		err = st.scan(rows)
+		return st, err
+	}, readState, p.id)
 	if err != nil {
 		return r, before, fmt.Errorf("read repository: %w", err)
 	}
@@ -93,7 +96,8 @@ func (s *Service) read(ctx context.Context, p place) (Repository, state, error) 
 	if r.Manifests, err = collect(ctx, s.DB, scanManifest, readManifests, p.id); err != nil {
 		return r, before, fmt.Errorf("read manifests: %w", err)
 	}
-	return r, before, s.readChildren(ctx, p, &r)
+	err = s.readChildren(ctx, p, &r)
+	return r, before, err
 }
 
 func (s *Service) readChildren(ctx context.Context, p place, r *Repository) error {
