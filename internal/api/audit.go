@@ -25,6 +25,8 @@ var acts = map[string]string{
 	"createServerRunner": audit.RunnerCreate, "revokeServerRunner": audit.RunnerRemove,
 	"createUser": audit.UserCreate, "updateUser": audit.UserChange,
 	"createInvite": audit.InviteCreate, "revokeInvite": audit.InviteRevoke,
+	"createWebhook": audit.WebhookCreate, "updateWebhook": audit.WebhookChange, "deleteWebhook": audit.WebhookDelete,
+	"rotateWebhookSecret": audit.WebhookRotate, "pingWebhook": audit.WebhookPing, "redeliverWebhookDelivery": audit.WebhookRedeliver,
 }
 
 // ActOf is the action that the audit log has for an operation of the contract. Operations that read share one.

@@ -39,6 +39,13 @@ const (
 	DigestBlock    = "digest.block"
 	DigestUnblock  = "digest.unblock"
 
+	WebhookCreate    = "webhook.create"
+	WebhookChange    = "webhook.change"
+	WebhookRotate    = "webhook.rotate"
+	WebhookPing      = "webhook.ping"
+	WebhookRedeliver = "webhook.redeliver"
+	WebhookDelete    = "webhook.delete"
+
 	// What follows changes nothing, and has entries only when it is refused.
 	RegistryCheck = "registry.check"
 	CatalogList   = "catalog.list"
