@@ -33,6 +33,8 @@ var acts = map[string]string{
 	"deleteRetentionRule": audit.RetentionRuleDelete,
 	"setLimits":           audit.LimitsChange, "blockDigest": audit.DigestBlock, "unblockDigest": audit.DigestUnblock,
 	"startCollection": audit.CollectionRun,
+	"createWebhook": audit.WebhookCreate, "updateWebhook": audit.WebhookChange, "deleteWebhook": audit.WebhookDelete,
+	"rotateWebhookSecret": audit.WebhookRotate, "pingWebhook": audit.WebhookPing, "redeliverWebhookDelivery": audit.WebhookRedeliver,
 }
 
 // previewRetention has a body, and so is a POST; it changes nothing.

@@ -188,6 +188,11 @@ func TestThreat13ForeignThingsLookAbsent(t *testing.T) {
 					w.compare(op, own.with("tag_rule", foreign["tag_rule"]), "tag_rule", append(notIDs(), own["retention_rule"]), "owner", "admin")
 				case op.Has("retention_rule"):
 					w.compare(op, own.with("retention_rule", foreign["retention_rule"]), "retention_rule", append(notIDs(), own["tag_rule"]), "owner", "admin")
+				case op.Has("delivery"):
+					w.compare(op, own.with("delivery", foreign["delivery"]), "delivery", append(notIDs(), own["webhook"]), "owner", "admin")
+					w.compare(op, foreign.with("project", own["project"]), "webhook", append(notIDs(), own["robot"]), "owner", "admin")
+				case op.Has("webhook"):
+					w.compare(op, own.with("webhook", foreign["webhook"]), "webhook", append(notIDs(), own["delivery"]), "owner", "admin")
 				case op.Has("user") && op.Has("project"):
 					w.compare(op, own.with("user", bystander), "user", notIDs(), "owner", "admin")
 				case op.Has("path"):

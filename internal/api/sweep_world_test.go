@@ -122,7 +122,9 @@ func (w *world) filled(project uuid.UUID) object {
 	_, runner := w.env.Runner(w.t, project)
 	_, err := w.env.Projects.GrantRunner(w.t.Context(), nil, project, runner.ID, nil, "test")
 	apitest.Check(w.t, err)
+	webhook, delivery := w.env.Webhook(w.t, project)
 	return object{
+		"webhook": webhook.String(), "delivery": delivery.String(),
 		"project": project.String(), "path": "app%2Fweb", "user": w.target.ID.String(),
 		"robot": robot.ID.String(), "runner": runner.ID.String(), "tag": "v0", "digest": "sha256:" + strings.Repeat("0", 64),
 		"tag_rule": tagRule.String(), "retention_rule": retentionRule.String(),

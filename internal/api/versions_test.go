@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,6 +32,8 @@ func TestNoUpdateIsLost(t *testing.T) {
 			"updateMember":  {map[string]any{"role": "developer"}, map[string]any{"role": "maintainer"}},
 			"updateProject": {map[string]any{"description": "a"}, map[string]any{"description": "b"}},
 			"deleteProject": {nil, nil},
+			"updateWebhook": {map[string]any{"description": "a"}, map[string]any{"description": "b"}},
+			"deleteWebhook": {nil, nil}, "rotateWebhookSecret": {map[string]any{}, map[string]any{}},
 			"replaceRetentionRule": {
 				map[string]any{"repositories": "a", "keep_last": 1}, map[string]any{"repositories": "b", "keep_last": 1},
 			},
@@ -43,12 +46,19 @@ func TestNoUpdateIsLost(t *testing.T) {
 				continue
 			}
 			path, pair := op.At(o), bodies[op.ID]
-			tag := admin.Want(http.StatusOK, "GET", path, nil).Header.Get("Etag")
+			thing := strings.TrimSuffix(path, "/rotate")
+			tag := admin.Want(http.StatusOK, "GET", thing, nil).Header.Get("Etag")
 			answers := atOnce(2, func(i int) apitest.Answer { return admin.Do(op.Method, path, pair[i], "If-Match", tag) })
 			statuses := []int{answers[0].Status, answers[1].Status}
 			slices.Sort(statuses)
 			if op.ID == "deleteProject" && statuses[0] == http.StatusOK && statuses[1] != http.StatusOK {
 				continue // the second may find that it is deleted
+			}
+			if op.ID == "deleteWebhook" { // nothing is left of it
+				if statuses[0] != op.Success || statuses[1] != http.StatusNotFound && statuses[1] != http.StatusPreconditionFailed {
+					t.Errorf("%s: %v", op.ID, statuses)
+				}
+				continue
 			}
 			if !slices.Equal(statuses, []int{http.StatusOK, http.StatusPreconditionFailed}) {
 				t.Errorf("%s: %v", op.ID, statuses)
@@ -58,7 +68,7 @@ func TestNoUpdateIsLost(t *testing.T) {
 			if won.Status != http.StatusOK {
 				won = answers[1]
 			}
-			now := admin.Want(http.StatusOK, "GET", path, nil)
+			now := admin.Want(http.StatusOK, "GET", thing, nil)
 			if now.Header.Get("Etag") != won.Header.Get("Etag") || now.Header.Get("Etag") == tag {
 				t.Errorf("%s: %s, answered %s, now %s", op.ID, tag, won.Header.Get("Etag"), now.Header.Get("Etag"))
 			}
@@ -86,6 +96,9 @@ func (w *world) listed(n int) []string {
 	}
 	w.env.Repository(w.t, p.ID, "many", n)
 	for i := range n {
+		w.env.Webhook(w.t, p.ID)
+		w.env.Exec(w.t, `INSERT INTO events_outbox (id, webhook_id, kind, object, data, state, next_attempt_at, created_at, finished_at)
+			VALUES (?, ?, 'quota.exceeded', 'quota', '{}', 'dead', 1, 1, ?)`, uuid.New(), o["webhook"], time.Now().UnixMicro())
 		w.env.Exec(w.t, `INSERT INTO tag_rules (id, project_id, kind, repository_pattern, repository_expression, tag_pattern, tag_expression,
 			created_by, created_at) VALUES (?, ?, 'immutable', '**', '.', ?, '.', 'test', 1)`, uuid.Must(uuid.NewV7()), p.ID, fmt.Sprint(i))
 		w.env.Exec(w.t, `INSERT INTO retention_rules (id, project_id, repository_pattern, tag_pattern, keep_last, keep_tags, enabled,
@@ -99,7 +112,8 @@ func (w *world) listed(n int) []string {
 		"/tokens", "/me/sessions", "/projects", "/projects?prefix=listed-", "/admin/users", "/admin/users?prefix=listed-", "/admin/invites",
 		"/admin/runners", "/admin/projects?state=active", project + "/members", project + "/robots", project + "/runners",
 		project + "/repositories", project + "/repositories/many/tags", project + "/repositories/many/manifests",
-		project + "/tag-rules", project + "/retention/rules", project + "/trash", project + "/repositories/many/tags/v0/history",
+		project + "/tag-rules", project + "/retention/rules", project + "/trash",
+		project + "/webhooks", project + "/webhooks/" + o["webhook"] + "/deliveries", project + "/repositories/many/tags/v0/history",
 	}
 }
 

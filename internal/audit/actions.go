@@ -55,6 +55,13 @@ const (
 	RetentionDelete     = "retention.delete"
 	CollectionRun       = "gc.run"
 
+	WebhookCreate    = "webhook.create"
+	WebhookChange    = "webhook.change"
+	WebhookRotate    = "webhook.rotate"
+	WebhookPing      = "webhook.ping"
+	WebhookRedeliver = "webhook.redeliver"
+	WebhookDelete    = "webhook.delete"
+
 	// What follows changes nothing, and has entries only when it is refused.
 	RegistryCheck = "registry.check"
 	CatalogList   = "catalog.list"

@@ -8,10 +8,8 @@
 package events
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -89,13 +87,11 @@ const (
 var appendEvent = database.SQL(insert + `{text:$4}, {text:$5}, {bigint:$6}, {bigint:$6}, NULL
 	FROM webhooks w WHERE` + subscribed)
 
-// Append adds an event to the transaction of what it tells. It comes after the guard, and where the object is locked.
-func Append(_ context.Context, b *database.Batch, e Event) {
-	b.Exec(appendEvent, e.Project, string(e.Kind), pattern(e.Kind), e.Object, Encoded(e.Data), now())
+// Append adds an event to the transaction of what it tells. It comes after the guard, and where the object is locked; now
+// is the time that the rest of the transaction writes.
+func Append(b *database.Batch, e Event, now int64) {
+	b.Exec(appendEvent, e.Project, string(e.Kind), pattern(e.Kind), e.Object, Encoded(e.Data), now)
 }
-
-// now is the program's time, as everything that the transaction writes has it.
-func now() int64 { return database.ToMicros(time.Now()) }
 
 // pattern finds a kind in webhooks.events, where each stands between blanks.
 func pattern(k Kind) string { return "% " + string(k) + " %" }

@@ -26,19 +26,19 @@ var (
 
 // AppendMove adds that a tag moves to c.Digest, unless it names that already. What it named before is read from its row:
 // the statement comes after the tag was locked and before it moves.
-func AppendMove(b *database.Batch, project uuid.UUID, tag string, c Content) {
-	b.Exec(appendMove, project, string(TagMoved), pattern(TagMoved), TagObject(c.Repository, tag), Encoded(c), now(),
+func AppendMove(b *database.Batch, project uuid.UUID, tag string, c Content, now int64) {
+	b.Exec(appendMove, project, string(TagMoved), pattern(TagMoved), TagObject(c.Repository, tag), Encoded(c), now,
 		c.Repository, tag, c.Digest)
 }
 
 // AppendTagDeletion adds that a tag was deleted: after it was.
-func AppendTagDeletion(b *database.Batch, project uuid.UUID, repository, tag, actor string) {
+func AppendTagDeletion(b *database.Batch, project uuid.UUID, repository, tag, actor string, now int64) {
 	b.Exec(appendTagDeletion, project, string(TagDeleted), pattern(TagDeleted), TagObject(repository, tag),
-		Encoded(Content{Repository: repository, Actor: actor}), now(), repository, tag)
+		Encoded(Content{Repository: repository, Actor: actor}), now, repository, tag)
 }
 
 // AppendTagDeletions adds that all tags of a manifest are deleted with it: after they were locked, before they are hidden.
-func AppendTagDeletions(b *database.Batch, project uuid.UUID, repository, digest, actor string) {
+func AppendTagDeletions(b *database.Batch, project uuid.UUID, repository, digest, actor string, now int64) {
 	b.Exec(appendTagDeletions, project, string(TagDeleted), pattern(TagDeleted),
-		Encoded(Content{Repository: repository, Actor: actor}), now(), repository, digest)
+		Encoded(Content{Repository: repository, Actor: actor}), now, repository, digest)
 }

@@ -77,9 +77,9 @@ func (s *Service) Claim(ctx context.Context, guard Guard, r ClaimRequest) (Claim
 	b.Exec(insertOwner, id, r.Owner.UserID, r.Owner.Principal, now)
 	b.Exec(clearGrants, id)
 	b.Exec(revokeTokens, id, now)
-	events.Append(ctx, b, events.Event{Project: id, Kind: events.ProjectClaimed, Object: "project", Data: claimedEvent{
+	events.Append(b, events.Event{Project: id, Kind: events.ProjectClaimed, Object: "project", Data: claimedEvent{
 		Actor: r.Owner.Principal, ContentDiscarded: r.DiscardContent,
-	}})
+	}}, now)
 	var c Claimed
 	b.Query(func(rows database.Rows) error {
 		var p PushedRepository

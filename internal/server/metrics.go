@@ -7,6 +7,7 @@ import (
 
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/config"
+	"github.com/berthregistry/berth/internal/events/webhooks"
 	"github.com/berthregistry/berth/internal/oci"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/ratelimit"
@@ -24,6 +25,7 @@ type figures struct {
 	tenants   *projects.Service
 	users     *auth.Service
 	registry  *oci.Handler
+	hooks     *webhooks.Service
 }
 
 // publish makes metrics of the figures. A component with a method Stats is added by a function like those below, one
@@ -35,6 +37,7 @@ func publish(o *observe.Observer, f figures) {
 	o.Publish(f.limiter()...)
 	o.Publish(f.access()...)
 	o.Publish(f.memory()...)
+	o.Publish(f.webhooks()...)
 }
 
 func (f figures) database() []observe.Figure {
@@ -186,6 +189,35 @@ func (f figures) memory() []observe.Figure {
 		{
 			Name: "berth.cache.manifests.usage", Unit: "By", Kind: observe.UpDown, Help: "What large manifests occupy in memory.",
 			Read: observe.Value(func() int64 { return int64(f.registry.Content.Stats().ManifestBytes) }),
+		},
+	}
+}
+
+func (f figures) webhooks() []observe.Figure {
+	return []observe.Figure{
+		{
+			Name: "berth.webhook.attempts", Unit: "{attempt}", Kind: observe.Counter,
+			Help: "Attempts to deliver an event to a webhook.",
+			Read: func(say observe.Say) {
+				stats := f.hooks.Stats()
+				say(stats.Delivered, observe.Text("berth.outcome", "delivered"))
+				say(stats.Failed, observe.Text("berth.outcome", "failed"))
+			},
+		},
+		{
+			Name: "berth.webhook.dead", Unit: "{delivery}", Kind: observe.Counter,
+			Help: "Events that were given up after their last attempt.",
+			Read: observe.Value(func() int64 { return f.hooks.Stats().Dead }),
+		},
+		{
+			Name: "berth.webhook.pending", Unit: "{delivery}", Kind: observe.Gauge,
+			Help: "Events of all replicas that wait to be delivered.",
+			Read: observe.Value(func() int64 { return f.hooks.Stats().Pending }),
+		},
+		{
+			Name: "berth.webhook.pending.age", Unit: "s", Kind: observe.Gauge,
+			Help: "How long the oldest of them has waited.",
+			Read: observe.Value(func() int64 { return int64(f.hooks.Stats().OldestPending.Seconds()) }),
 		},
 	}
 }

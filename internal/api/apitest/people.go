@@ -130,6 +130,19 @@ func (e *Env) Trash(tb testing.TB, project uuid.UUID) (tagRule, retentionRule uu
 	return tagRule, retentionRule
 }
 
+// Webhook writes a webhook that only a ping or a redelivery sends something to, with a delivery of an event. The server refuses
+// to connect to where it points, and has no name to resolve for that.
+func (e *Env) Webhook(tb testing.TB, project uuid.UUID) (webhook, delivery uuid.UUID) {
+	tb.Helper()
+	webhook, delivery = uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
+	now := e.Now().UnixMicro()
+	e.Exec(tb, `INSERT INTO webhooks (id, project_id, url, events, secret, created_by, created_at, updated_at)
+		VALUES (?, ?, 'https://127.0.0.1:1/', ' quota.exceeded ', ?, 'test', ?, ?)`, webhook, project, strings.Repeat("A", 32), now, now)
+	e.Exec(tb, `INSERT INTO events_outbox (id, webhook_id, kind, object, data, state, attempts, next_attempt_at, created_at, finished_at)
+		VALUES (?, ?, 'quota.exceeded', 'quota', '{}', 'delivered', 1, ?, ?, ?)`, delivery, webhook, now, now, now)
+	return webhook, delivery
+}
+
 func hex64(i int) string {
 	text := strconv.Itoa(i)
 	for len(text) < 64 {

@@ -78,7 +78,7 @@ func (s *Service) Create(ctx context.Context, guard Guard, n NewWebhook) (secret
 	b.Exec(lockList, "webhooks "+n.Project.String())
 	b.Require(ErrTooMany, roomLeft, n.Project, s.MaxPerProject)
 	b.Exec(insert, id, n.Project, n.URL, n.Description, kindsText(n.Events), stored, n.CreatedBy, s.micros())
-	audit.Append(ctx, b, audit.Entry{Action: "webhook.create", Project: n.Project, Object: id.String(), Detail: detail(&n.URL, &n.Events, nil)})
+	audit.Append(ctx, b, audit.Entry{Action: audit.WebhookCreate, Project: n.Project, Object: id.String(), Detail: detail(&n.URL, &n.Events, nil)})
 	w, err = s.commit(ctx, b, n.Project, id)
 	return secretPrefix + stored, w, err
 }
@@ -103,7 +103,7 @@ func (s *Service) Change(ctx context.Context, guard Guard, project, id uuid.UUID
 		b.Exec(disable, id)
 		b.Exec(dropPending, id, s.micros())
 	}
-	audit.Append(ctx, b, audit.Entry{Action: "webhook.update", Project: project, Object: id.String(), Detail: detail(c.URL, c.Events, c.Enabled)})
+	audit.Append(ctx, b, audit.Entry{Action: audit.WebhookChange, Project: project, Object: id.String(), Detail: detail(c.URL, c.Events, c.Enabled)})
 	return s.commit(ctx, b, project, id)
 }
 
@@ -119,7 +119,7 @@ func (s *Service) Rotate(
 	now := s.now()
 	b := s.beginChange(guard, project, id, ifVersion)
 	b.Exec(rotate, id, stored, database.ToMicros(now.Add(previousSecretIs)), database.ToMicros(now))
-	audit.Append(ctx, b, audit.Entry{Action: "webhook.rotate", Project: project, Object: id.String()})
+	audit.Append(ctx, b, audit.Entry{Action: audit.WebhookRotate, Project: project, Object: id.String()})
 	w, err = s.commit(ctx, b, project, id)
 	return secretPrefix + stored, w, err
 }
@@ -129,7 +129,7 @@ func (s *Service) Delete(ctx context.Context, guard Guard, project, id uuid.UUID
 	b := s.beginChange(guard, project, id, ifVersion)
 	b.Exec(deleteEvents, id)
 	b.Exec(deleteWebhook, id)
-	audit.Append(ctx, b, audit.Entry{Action: "webhook.delete", Project: project, Object: id.String()})
+	audit.Append(ctx, b, audit.Entry{Action: audit.WebhookDelete, Project: project, Object: id.String()})
 	return wrapped("delete a webhook", s.DB.Run(ctx, b))
 }
 

@@ -122,7 +122,7 @@ func (s *Service) Ping(ctx context.Context, guard Guard, project, id uuid.UUID, 
 	b := s.beginChange(guard, project, id, 0)
 	b.Require(ErrDisabled, isEnabled, id)
 	b.Exec(insertPing, ping, id, string(events.Ping), "ping "+ping.String(), events.Encoded(events.Pinged{Actor: actor}), s.micros())
-	audit.Append(ctx, b, audit.Entry{Action: "webhook.ping", Project: project, Object: id.String(), Detail: delivered{Delivery: ping}})
+	audit.Append(ctx, b, audit.Entry{Action: audit.WebhookPing, Project: project, Object: id.String(), Detail: delivered{Delivery: ping}})
 	return s.commitDelivery(ctx, b, id, ping)
 }
 
@@ -133,7 +133,7 @@ func (s *Service) Redeliver(ctx context.Context, guard Guard, project, id, deliv
 	b.Require(ErrNotFound, hasDelivery, id, delivery)
 	b.Require(ErrDisabled, isEnabled, id)
 	b.Exec(redeliver, id, delivery, s.micros())
-	audit.Append(ctx, b, audit.Entry{Action: "webhook.redeliver", Project: project, Object: id.String(), Detail: delivered{Delivery: delivery}})
+	audit.Append(ctx, b, audit.Entry{Action: audit.WebhookRedeliver, Project: project, Object: id.String(), Detail: delivered{Delivery: delivery}})
 	return s.commitDelivery(ctx, b, id, delivery)
 }
 

@@ -44,8 +44,11 @@ const (
 	reasonFailing = "every attempt failed for five days"
 )
 
-// settle writes down what came of a round of attempts, all of it in one transaction.
+// settle writes down what came of a round of attempts, all of it in one transaction, also where the server is stopping:
+// what was taken need not come again.
 func (s *Service) settle(ctx context.Context, h *claimed, results []result) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
 	now := s.now()
 	b := &database.Batch{}
 	b.Exec(lockClaimed, h.id)

@@ -259,14 +259,14 @@ func (s *Store) putManifest(ctx context.Context, p Place, m NewManifest, guard G
 		Repository: p.Path, Digest: string(m.Digest), MediaType: m.MediaType, Size: int64(len(m.Content)), Actor: m.Actor,
 	}
 	for _, tag := range tags {
-		events.AppendMove(b, p.Project, tag, happened)
+		events.AppendMove(b, p.Project, tag, happened, now)
 		b.Exec(insertTagHistory, p.Project, p.Path, tag, string(m.Digest), m.Actor, now, act)
 		b.Exec(moveTag, p.Project, p.Path, tag, string(m.Digest), m.Actor, now)
 	}
 	happened.Tags = m.Tags
-	events.Append(ctx, b, events.Event{
+	events.Append(b, events.Event{
 		Project: p.Project, Kind: events.ManifestPushed, Object: events.ManifestObject(p.Path, string(m.Digest)), Data: happened,
-	})
+	}, now)
 	return s.DB.Run(ctx, b)
 }
 
@@ -372,11 +372,11 @@ func (s *Store) DeleteManifest(ctx context.Context, p Place, d digest.Digest, ac
 	b.Exec(lockTagsOf, p.Project, p.Path, string(d))
 	b.Require(ErrImmutable, requireFreeManifest, p.Project, p.Path, string(d))
 	act := audit.Append(ctx, b, p.entry(audit.ManifestDelete, string(d), nil))
-	events.AppendTagDeletions(b, p.Project, p.Path, string(d), actor)
-	events.Append(ctx, b, events.Event{
+	events.AppendTagDeletions(b, p.Project, p.Path, string(d), actor, now)
+	events.Append(b, events.Event{
 		Project: p.Project, Kind: events.ManifestDeleted, Object: events.ManifestObject(p.Path, string(d)),
 		Data: events.Content{Repository: p.Path, Digest: string(d), Actor: actor},
-	})
+	}, now)
 	b.Exec(historyOfTags, p.Project, p.Path, string(d), actor, now, act)
 	b.Exec(hideTagsOf, p.Project, p.Path, string(d), now, s.purgeAfter(), deletion)
 	return s.deleted(ctx, p, s.DB.Run(ctx, b), tagsOf(d))
@@ -385,12 +385,12 @@ func (s *Store) DeleteManifest(ctx context.Context, p Place, d digest.Digest, ac
 // DeleteTag hides a tag; the manifest stays. It returns ErrNotFound where the repository does not show it, and
 // *ImmutableError where it may not go.
 func (s *Store) DeleteTag(ctx context.Context, p Place, tag, actor string, guard Guard) error {
-	b := &database.Batch{}
+	now, b := s.now(), &database.Batch{}
 	guard.Require(b)
 	requireMovable(b, p, []string{tag}, "")
-	b.Require(ErrNotFound, hideTag, p.Project, p.Path, tag, s.now(), s.purgeAfter(), uuid.Must(uuid.NewV7()))
-	b.Exec(historyOfTag, p.Project, p.Path, tag, actor, s.now(), audit.Append(ctx, b, p.entry(audit.TagDelete, tag, nil)))
-	events.AppendTagDeletion(b, p.Project, p.Path, tag, actor)
+	b.Require(ErrNotFound, hideTag, p.Project, p.Path, tag, now, s.purgeAfter(), uuid.Must(uuid.NewV7()))
+	b.Exec(historyOfTag, p.Project, p.Path, tag, actor, now, audit.Append(ctx, b, p.entry(audit.TagDelete, tag, nil)))
+	events.AppendTagDeletion(b, p.Project, p.Path, tag, actor, now)
 	return s.deleted(ctx, p, s.DB.Run(ctx, b), tagsMoved([]string{tag}, ""))
 }
 
