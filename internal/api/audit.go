@@ -33,7 +33,7 @@ var acts = map[string]string{
 	"deleteRetentionRule": audit.RetentionRuleDelete,
 	"setLimits":           audit.LimitsChange, "blockDigest": audit.DigestBlock, "unblockDigest": audit.DigestUnblock,
 	"startCollection": audit.CollectionRun,
-	"createWebhook": audit.WebhookCreate, "updateWebhook": audit.WebhookChange, "deleteWebhook": audit.WebhookDelete,
+	"createWebhook":   audit.WebhookCreate, "updateWebhook": audit.WebhookChange, "deleteWebhook": audit.WebhookDelete,
 	"rotateWebhookSecret": audit.WebhookRotate, "pingWebhook": audit.WebhookPing, "redeliverWebhookDelivery": audit.WebhookRedeliver,
 }
 
