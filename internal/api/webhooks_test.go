@@ -145,6 +145,13 @@ func TestWebhooksTellWhatHappens(t *testing.T) {
 			t.Errorf("%v", got)
 		}
 
+		c.Want(http.StatusOK, http.MethodPost, "/projects/demo/repositories/app/manifests/"+two+"/restore", nil)
+		if back := h.next(t, "tag.moved")["tag.moved"].Data; back["digest"] != two || back["tag"] != "v1" {
+			t.Errorf("%v", back)
+		}
+		c.Want(http.StatusNoContent, http.MethodDelete, "/projects/demo/repositories/app", nil)
+		h.next(t, "manifest.deleted", "manifest.deleted", "tag.deleted")
+
 		large := make([]byte, 5000)
 		for range 2 {
 			send(t, r, owner.Secret, http.StatusForbidden, http.MethodPost, "/v2/demo/app/blobs/uploads/?digest="+"sha256:"+digest(string(large)), large)
@@ -163,7 +170,7 @@ func TestWebhooksTellWhatHappens(t *testing.T) {
 				quotas++
 			}
 		}
-		if quotas != 1 || len(items) != 12 {
+		if quotas != 1 || len(items) != 16 {
 			t.Errorf("%d deliveries, %d about the quota", len(items), quotas)
 		}
 		var sent struct{ ID string }

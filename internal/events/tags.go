@@ -22,7 +22,28 @@ var (
 		JOIN repositories r ON r.project_id = w.project_id AND r.path = {text:$6}
 		JOIN tags t ON t.repository_id = r.id AND t.digest = {text:$7} AND t.deleted_at IS NULL
 		WHERE` + subscribed)
+	// What differs from row to row, the digest, takes the place of a word that is in no data.
+	appendShownTags = database.SQL(insert + `{text:$6} || ':' || t.name, replace({text:$4}, '` + thisDigest + `', t.digest),
+			{bigint:$5}, {bigint:$5}, NULL
+		FROM webhooks w
+		JOIN repositories r ON r.project_id = w.project_id AND r.path = {text:$6}
+		JOIN tags t ON t.repository_id = r.id AND t.deletion = {uuid:$7} AND t.deleted_at IS NOT NULL
+		WHERE` + subscribed)
+	appendTagsOfRepository = database.SQL(insert + `{text:$6} || ':' || t.name, {text:$4}, {bigint:$5}, {bigint:$5}, t.digest
+		FROM webhooks w
+		JOIN repositories r ON r.project_id = w.project_id AND r.path = {text:$6}
+		JOIN tags t ON t.repository_id = r.id AND t.deleted_at IS NULL
+		WHERE` + subscribed)
+	appendManifestsOfRepository = database.SQL(insert + `{text:$6} || '@' || m.digest, replace({text:$4}, '` + thisDigest + `', m.digest),
+			{bigint:$5}, {bigint:$5}, NULL
+		FROM webhooks w
+		JOIN repositories r ON r.project_id = w.project_id AND r.path = {text:$6}
+		JOIN manifests m ON m.repository_id = r.id AND m.deleted_at IS NULL
+		WHERE` + subscribed)
 )
+
+// thisDigest stands for the digest of each row.
+const thisDigest = "{digest}"
 
 // AppendMove adds that a tag moves to c.Digest, unless it names that already. What it named before is read from its row:
 // the statement comes after the tag was locked and before it moves.
@@ -41,4 +62,19 @@ func AppendTagDeletion(b *database.Batch, project uuid.UUID, repository, tag, ac
 func AppendTagDeletions(b *database.Batch, project uuid.UUID, repository, digest, actor string, now int64) {
 	b.Exec(appendTagDeletions, project, string(TagDeleted), pattern(TagDeleted),
 		Encoded(Content{Repository: repository, Actor: actor}), now, repository, digest)
+}
+
+// AppendShownTags adds that the deleted tags with a mark are shown again: after they were locked, before they are shown.
+func AppendShownTags(b *database.Batch, project uuid.UUID, repository string, mark uuid.UUID, actor string, now int64) {
+	b.Exec(appendShownTags, project, string(TagMoved), pattern(TagMoved),
+		Encoded(Content{Repository: repository, Digest: thisDigest, Actor: actor}), now, repository, mark)
+}
+
+// AppendRepositoryDeletion adds that all manifests and tags of a repository are deleted: before they are hidden, where nobody
+// else changes the project.
+func AppendRepositoryDeletion(b *database.Batch, project uuid.UUID, repository, actor string, now int64) {
+	b.Exec(appendTagsOfRepository, project, string(TagDeleted), pattern(TagDeleted),
+		Encoded(Content{Repository: repository, Actor: actor}), now, repository)
+	b.Exec(appendManifestsOfRepository, project, string(ManifestDeleted), pattern(ManifestDeleted),
+		Encoded(Content{Repository: repository, Digest: thisDigest, Actor: actor}), now, repository)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/events"
 	"github.com/berthregistry/berth/internal/projects/quota"
 )
 
@@ -43,6 +44,7 @@ func (s *Store) DeleteRepository(ctx context.Context, p Place, actor string, gua
 	b.Require(ErrImmutable, requireFreeRepository, p.Project, p.Path)
 	b.Require(ErrNotFound, hideRepository, p.Project, p.Path, now, until, deletion)
 	entry := audit.Append(ctx, b, audit.Entry{Action: audit.RepositoryDelete, Project: p.Project, Repository: p.Path, Object: p.Path})
+	events.AppendRepositoryDeletion(b, p.Project, p.Path, actor, now)
 	quota.RemoveRepository(b, p.Project, p.Path, now)
 	b.Exec(hideManifestsIn, p.Project, p.Path, now, until, deletion)
 	b.Exec(hideLinksIn, p.Project, p.Path, now, until, deletion)
@@ -154,6 +156,7 @@ func (s *Store) show(ctx context.Context, b *database.Batch, p Place, mark uuid.
 	s.Quota.RequireDelta(b, p.Project, delta)
 	b.Query(counted(&r.Manifests), showManifests, p.Project, p.Path, mark, now)
 	b.Query(counted(&r.Blobs), showLinks, p.Project, p.Path, mark, s.keepUntil())
+	events.AppendShownTags(b, p.Project, p.Path, mark, actor, now)
 	b.Exec(historyOfShownTags, p.Project, p.Path, mark, actor, now, entry)
 	b.Query(counted(&r.Tags), showTags, p.Project, p.Path, mark)
 	if err := s.DB.Run(ctx, b); err != nil {

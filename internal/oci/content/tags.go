@@ -12,6 +12,7 @@ import (
 
 	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/events"
 )
 
 // ErrNotEarlier says that a tag never named the digest that it is to name again.
@@ -51,6 +52,7 @@ func (s *Store) RestoreTag(ctx context.Context, p Place, tag, actor string, guar
 	b.Require(ErrHidden, requireRepository, p.Project, p.Path)
 	b.Require(ErrHidden, markHiddenTag, p.Project, p.Path, tag, mark)
 	entry := audit.Append(ctx, b, audit.Entry{Action: audit.TagRestore, Project: p.Project, Repository: p.Path, Object: tag})
+	events.AppendShownTags(b, p.Project, p.Path, mark, actor, s.now())
 	b.Exec(historyOfShownTags, p.Project, p.Path, mark, actor, s.now(), entry)
 	b.Exec(showTags, p.Project, p.Path, mark)
 	return s.restored(ctx, p, s.DB.Run(ctx, b))
@@ -71,6 +73,7 @@ func (s *Store) MoveTagBack(ctx context.Context, p Place, tag string, d digest.D
 	entry := audit.Append(ctx, b, audit.Entry{
 		Action: audit.TagRestore, Project: p.Project, Repository: p.Path, Object: tag, Detail: map[string]string{"digest": string(d)},
 	})
+	events.AppendMove(b, p.Project, tag, events.Content{Repository: p.Path, Digest: string(d), Actor: actor}, now)
 	b.Exec(historyOfMove, p.Project, p.Path, tag, string(d), actor, now, entry)
 	b.Exec(moveTag, p.Project, p.Path, tag, string(d), actor, now)
 	err := s.DB.Run(ctx, b)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/events"
 	"github.com/berthregistry/berth/internal/projects/quota"
 )
 
@@ -205,6 +206,7 @@ func (s *Service) removeTag(ctx context.Context, b *database.Batch, p place, e *
 	b.Require(errMoved, hideTag, p.id, v.Tag, v.Digest, database.ToMicros(pushed), s.now(), s.purgeAfter(), uuid.Must(uuid.NewV7()))
 	entry := s.record(ctx, b, p, v, v.Tag)
 	b.Exec(historyOfTag, p.id, v.Tag, v.Digest, audit.ActorSystem, s.now(), entry)
+	events.AppendTagDeletion(b, p.project, p.path, v.Tag, audit.ActorSystem, s.now())
 }
 
 func (s *Service) removeManifest(ctx context.Context, b *database.Batch, p place, e *evaluation, v Victim) {
@@ -216,6 +218,10 @@ func (s *Service) removeManifest(ctx context.Context, b *database.Batch, p place
 	quota.RemoveManifest(b, p.project, p.path, digest.Digest(v.Digest), s.now())
 	b.Require(errMoved, hideManifest, p.id, v.Digest, database.ToMicros(m.PushedAt), pulled, s.now(), s.purgeAfter(), uuid.Must(uuid.NewV7()))
 	s.record(ctx, b, p, v, v.Digest)
+	events.Append(b, events.Event{
+		Project: p.project, Kind: events.ManifestDeleted, Object: events.ManifestObject(p.path, v.Digest),
+		Data: events.Content{Repository: p.path, Digest: v.Digest, Actor: audit.ActorSystem},
+	}, s.now())
 }
 
 // record appends who let something go: the server, by a rule.
