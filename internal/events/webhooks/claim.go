@@ -41,6 +41,7 @@ type due struct {
 	object, data   string
 	previousDigest *string
 	attempts       int64
+	due            int64 // when the attempt was, as the row says
 	createdAt      time.Time
 }
 
@@ -71,7 +72,7 @@ var (
 		UPDATE webhooks SET leased_until = {instant} + {bigint:$3} WHERE id = $1 AND lease = $2 AND enabled RETURNING 1`)
 	// heads are the events that are due and have no earlier one of the same object before them.
 	heads = database.SQL(`
-		SELECT o.id, o.kind, o.object, o.data, o.previous_digest, o.attempts, o.created_at FROM events_outbox o
+		SELECT o.id, o.kind, o.object, o.data, o.previous_digest, o.attempts, o.next_attempt_at, o.created_at FROM events_outbox o
 		WHERE o.webhook_id = $1 AND o.state = 'pending' AND o.next_attempt_at <= $2 AND NOT EXISTS (
 			SELECT 1 FROM events_outbox e
 			WHERE e.webhook_id = $1 AND e.state = 'pending' AND e.object = o.object AND e.seq < o.seq)
@@ -114,7 +115,7 @@ func (s *Service) load(ctx context.Context, h *claimed) ([]*due, error) {
 	b.Query(func(r database.Rows) error {
 		e := &due{}
 		var created int64
-		err := r.Scan(&e.id, &e.kind, &e.object, &e.data, &e.previousDigest, &e.attempts, &created)
+		err := r.Scan(&e.id, &e.kind, &e.object, &e.data, &e.previousDigest, &e.attempts, &e.due, &created)
 		e.createdAt = database.FromMicros(created)
 		all = append(all, e)
 		return err //nolint:wrapcheck // below

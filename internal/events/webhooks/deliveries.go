@@ -61,7 +61,8 @@ var (
 		VALUES ($1, $2, $3, $4, $5, $6, $6)`)
 	hasDelivery = database.SQL(`SELECT 1 FROM events_outbox WHERE webhook_id = $1 AND id = $2`)
 	redeliver   = database.SQL(`
-		UPDATE events_outbox SET state = 'pending', attempts = 0, next_attempt_at = $3, finished_at = NULL
+		UPDATE events_outbox SET state = 'pending', attempts = 0, finished_at = NULL,
+			next_attempt_at = CASE WHEN next_attempt_at < $3 THEN {bigint:$3} ELSE next_attempt_at + 1 END
 		WHERE webhook_id = $1 AND id = $2`)
 )
 

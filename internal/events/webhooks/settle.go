@@ -13,16 +13,16 @@ var (
 	// lockClaimed comes before all that changes events of a webhook, as in the changes that people make.
 	lockClaimed = database.SQL(`SELECT 1 FROM webhooks WHERE id = $1 {update}`)
 
+	// None of these changes what somebody has asked to be sent again meanwhile: that has another instant at which it is due.
 	markDelivered = database.SQL(`
 		UPDATE events_outbox SET state = 'delivered', attempts = attempts + 1, last_status = {bigint:$3}, last_error = '', finished_at = $4
-		WHERE webhook_id = $1 AND id = $2 AND state = 'pending'`)
-	// markFailed leaves alone what somebody has asked to be sent again meanwhile.
+		WHERE webhook_id = $1 AND id = $2 AND state = 'pending' AND next_attempt_at = {bigint:$5}`)
 	markFailed = database.SQL(`
 		UPDATE events_outbox SET attempts = attempts + 1, last_status = {bigint:$4}, last_error = {text:$5}, next_attempt_at = {bigint:$6}
-		WHERE webhook_id = $1 AND id = $2 AND state = 'pending' AND attempts = {bigint:$3}`)
+		WHERE webhook_id = $1 AND id = $2 AND state = 'pending' AND next_attempt_at = {bigint:$3}`)
 	markDead = database.SQL(`
 		UPDATE events_outbox SET state = 'dead', attempts = attempts + 1, last_status = {bigint:$4}, last_error = {text:$5}, finished_at = {bigint:$6}
-		WHERE webhook_id = $1 AND id = $2 AND state = 'pending' AND attempts = {bigint:$3}`)
+		WHERE webhook_id = $1 AND id = $2 AND state = 'pending' AND next_attempt_at = {bigint:$3}`)
 	// wakeNext makes the next event of an object due, which may have waited for the one before.
 	wakeNext = database.SQL(`
 		UPDATE events_outbox SET next_attempt_at = $3
@@ -83,15 +83,15 @@ func (s *Service) settleOne(b *database.Batch, h *claimed, r *result) {
 	case r.cut:
 		return
 	case r.delivered():
-		b.Exec(markDelivered, h.id, e.id, int64(r.status), database.ToMicros(now))
+		b.Exec(markDelivered, h.id, e.id, int64(r.status), database.ToMicros(now), e.due)
 	case s.last(r):
-		b.Exec(markDead, h.id, e.id, e.attempts, status(r), r.err, database.ToMicros(now))
+		b.Exec(markDead, h.id, e.id, e.due, status(r), r.err, database.ToMicros(now))
 	default:
 		wait := r.after
 		if wait == 0 {
 			wait = delay(e.attempts + 1)
 		}
-		b.Exec(markFailed, h.id, e.id, e.attempts, status(r), r.err, database.ToMicros(now.Add(wait)))
+		b.Exec(markFailed, h.id, e.id, e.due, status(r), r.err, database.ToMicros(now.Add(wait)))
 		return
 	}
 	b.Exec(wakeNext, h.id, e.object, database.ToMicros(now))
