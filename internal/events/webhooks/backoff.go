@@ -25,7 +25,7 @@ const (
 // delay is the time until the next attempt, after a number of them.
 func delay(attempts int64) time.Duration {
 	d := delays[min(attempts, int64(len(delays)))-1]
-	return d + time.Duration(float64(d)*jitter*(2*rand.Float64()-1)) //nolint:gosec // nobody guesses at this
+	return d + time.Duration(float64(d)*jitter*(2*rand.Float64()-1))
 }
 
 // retryAfter is what a response asks for; 0 for nothing that can be granted.
@@ -36,7 +36,7 @@ func retryAfter(status int, header http.Header, now time.Time) time.Duration {
 	text := header.Get("Retry-After")
 	var asked time.Duration
 	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
-		asked = time.Duration(seconds) * time.Second //nolint:gosec // of 31 bits
+		asked = time.Duration(seconds) * time.Second
 	} else if at, err := http.ParseTime(text); err == nil {
 		asked = at.Sub(now)
 	} else {

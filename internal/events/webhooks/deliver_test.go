@@ -1,6 +1,7 @@
 package webhooks_test
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"sync"
@@ -147,10 +148,39 @@ func TestCrashAfterTheAnswer(t *testing.T) {
 		w.exec(`UPDATE webhooks SET leased_until = 1`) // it has ended
 		check(w.t, s.Dispatch(w.t.Context()))
 		again := r.taken()
-		if len(again) != 2 || again[0].id != first[0].id || string(again[0].body) != string(first[0].body) {
+		if len(again) != 2 || again[0].id != first[0].id || !bytes.Equal(again[0].body, first[0].body) {
 			w.t.Errorf("%+v, after %+v", again, first)
 		}
 		inOrder(w.t, append(first, again...), 1, 2)
+		if left := w.deliveries(s, hook.ID, webhooks.Pending); len(left) != 0 {
+			w.t.Errorf("%+v", left)
+		}
+	})
+}
+
+// TestAskedForWhileItIsSent: what somebody wants to be sent again while it is being sent is sent again, although that succeeds.
+func TestAskedForWhileItIsSent(t *testing.T) {
+	each(t, func(w *world) {
+		var s *webhooks.Service
+		var hook webhooks.Webhook
+		var once sync.Once
+		r := newReceiver(w.t, func(m message) int {
+			once.Do(func() {
+				if _, err := s.Redeliver(w.t.Context(), nil, w.project, hook.ID, uuid.MustParse(m.id)); err != nil {
+					w.t.Error(err)
+				}
+			})
+			return http.StatusOK
+		})
+		s = w.service()
+		hook, _ = w.hook(s, r.URL)
+		w.push("o0", 0)
+		check(w.t, s.Dispatch(w.t.Context()))
+		w.advance(time.Second)
+		check(w.t, s.Dispatch(w.t.Context()))
+		if got := r.taken(); len(got) != 2 || got[0].id != got[1].id {
+			w.t.Errorf("%+v", got)
+		}
 		if left := w.deliveries(s, hook.ID, webhooks.Pending); len(left) != 0 {
 			w.t.Errorf("%+v", left)
 		}

@@ -45,7 +45,7 @@ func (s *Service) Run(ctx context.Context) error {
 
 // rest waits until it is worth looking again.
 func (s *Service) rest(ctx context.Context) {
-	timer := time.NewTimer(lookInterval/2 + rand.N(lookInterval)) //nolint:gosec // spreads replicas out
+	timer := time.NewTimer(lookInterval/2 + rand.N(lookInterval)) // spreads replicas out
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -57,9 +57,9 @@ func (s *Service) rest(ctx context.Context) {
 func (s *Service) every(ctx context.Context, interval time.Duration, what string, do func(context.Context) error) {
 	for {
 		if err := do(ctx); err != nil && ctx.Err() == nil {
-			s.Logger.WarnContext(ctx, what, slog.String("error", err.Error()))
+			s.Logger.WarnContext(ctx, "webhooks", slog.String("work", what), slog.String("error", err.Error()))
 		}
-		timer := time.NewTimer(interval/2 + rand.N(interval)) //nolint:gosec // spreads replicas out
+		timer := time.NewTimer(interval/2 + rand.N(interval)) // spreads replicas out
 		select {
 		case <-ctx.Done():
 			timer.Stop()
