@@ -62,7 +62,7 @@ var (
 	hasDelivery = database.SQL(`SELECT 1 FROM events_outbox WHERE webhook_id = $1 AND id = $2`)
 	redeliver   = database.SQL(`
 		UPDATE events_outbox SET state = 'pending', attempts = 0, finished_at = NULL,
-			next_attempt_at = CASE WHEN next_attempt_at < $3 THEN {bigint:$3} ELSE next_attempt_at + 1 END
+			next_attempt_at = CASE WHEN next_attempt_at = $3 THEN {bigint:$3} - 1 ELSE {bigint:$3} END
 		WHERE webhook_id = $1 AND id = $2`)
 )
 
