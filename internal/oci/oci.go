@@ -226,7 +226,7 @@ func (m methods) allow() string {
 }
 
 func (h *Handler) authenticate(c *call, e endpoint) (err error) {
-	if c.goesOn() {
+	if h.goesOn(c) {
 		c.r = c.r.WithContext(ratelimit.Exempt(c.ctx()))
 	}
 	c.id, err = h.Access.Authenticate(c.r, h.need(c, e)...)

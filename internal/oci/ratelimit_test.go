@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/berthregistry/berth/internal/auth"
@@ -120,6 +121,32 @@ func TestAnUploadThatHasBegunIsNeverLimited(t *testing.T) {
 	mia.Want(http.StatusCreated, http.MethodPut, ocitest.Query(location, "digest", d.String()), nil)
 	mia.Want(http.StatusNoContent, http.MethodDelete, other, nil)
 	refused(t, mia.As("a-secret-that-is-wrong").At(strict).Do(http.MethodPatch, other, []byte("x")), http.StatusUnauthorized, "UNAUTHORIZED")
+}
+
+// TestAPathIsNoUpload: what is only written like a request of an upload session is limited, whoever sends it, and so are
+// log-ins by it. One session's state is none for another.
+func TestAPathIsNoUpload(t *testing.T) {
+	t.Parallel()
+	w, strict, _ := limitedTenants(t, few, false)
+	mia := w.mia.At(strict)
+	location := mia.Start("mine/app") // one of two writes
+	_, state, _ := strings.Cut(location, "?")
+	forged := "/v2/mine/app/blobs/uploads/" + uuid.Must(uuid.NewV7()).String()
+	refused(t, mia.Do(http.MethodPatch, forged+"?"+state, []byte("x")), http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")
+	limited(t, mia.Do(http.MethodPatch, forged, []byte("x")), "30")
+	limited(t, mia.Do(http.MethodPut, forged+"?_state=nonsense", nil), "30")
+	for range 5 {
+		refused(t, mia.Do(http.MethodGet, forged, nil), http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")
+	}
+	limited(t, mia.Do(http.MethodGet, forged, nil), "12")
+	for i := range 10 {
+		wrong := w.admin.As(fmt.Sprintf("a-secret-that-is-wrong-%d", i)).At(strict)
+		if a := wrong.Do(http.MethodDelete, forged, nil, from("192.0.2.1")...); a.Status != http.StatusUnauthorized && a.Status != http.StatusTooManyRequests {
+			t.Errorf("%d: %d %s", i, a.Status, a.Body)
+		}
+	}
+	limited(t, w.admin.As("one-more").At(strict).Do(http.MethodPatch, forged, nil, from("192.0.2.1")...), "6")
+	mia.Want(http.StatusAccepted, http.MethodPatch, location, []byte("x"))
 }
 
 func TestAnonymousClientsAreTheirAddresses(t *testing.T) {

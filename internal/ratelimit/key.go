@@ -96,4 +96,5 @@ type exemptKey struct{}
 // Exempt returns a context under which nothing is refused: that of a request of an upload that has begun.
 func Exempt(ctx context.Context) context.Context { return context.WithValue(ctx, exemptKey{}, true) }
 
-func exempt(ctx context.Context) bool { return ctx.Value(exemptKey{}) != nil }
+// IsExempt tells whether ctx is one that [Exempt] gave.
+func IsExempt(ctx context.Context) bool { return ctx.Value(exemptKey{}) != nil }

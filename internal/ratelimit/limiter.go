@@ -96,7 +96,7 @@ func (e *Error) RetryAfter() string {
 
 // Take counts a request. Errors: an *Error where it is over the limit; then it is not counted.
 func (l *Limiter) Take(ctx context.Context, class Class, key Key) error {
-	if l == nil || exempt(ctx) {
+	if l == nil || IsExempt(ctx) {
 		return nil
 	}
 	limit := l.limitOf(class, key)

@@ -9,7 +9,7 @@ import (
 // CheckLogin tells, before a secret is looked at, whether too many log-ins failed to this account or from the address
 // in ctx. It takes nothing, so those that succeed are never limited by their number. Errors: an *Error.
 func (l *Limiter) CheckLogin(ctx context.Context, account Key) error {
-	if l == nil || exempt(ctx) {
+	if l == nil || IsExempt(ctx) {
 		return nil
 	}
 	for _, id := range loginSlots(ctx, account) {
@@ -50,7 +50,7 @@ type held struct {
 // same time gets past the limit. Call Succeeded when it did not fail. Errors: an *Error.
 func (l *Limiter) BeginLogin(ctx context.Context, account Key) (*Login, error) {
 	login := &Login{limiter: l}
-	if l == nil || exempt(ctx) {
+	if l == nil || IsExempt(ctx) {
 		return login, nil
 	}
 	for i, id := range loginSlots(ctx, account) {

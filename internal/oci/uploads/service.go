@@ -196,6 +196,14 @@ func (s *Service) Status(ctx context.Context, t Target, ref Ref) (Progress, erro
 	return s.progress(ctx, sess)
 }
 
+// Begun tells whether a request names a session that was begun, here or on another replica: its state is genuine and was
+// signed for it. Whose session it is, and whether it is open, is for the request itself to find out; and while the keys
+// cannot be read, that request fails by itself.
+func (s *Service) Begun(ctx context.Context, ref Ref) bool {
+	st, err := decodeState(ctx, s.Keys, ref.State, s.Clock())
+	return err == nil && st.Session == ref.ID || err != nil && !errors.Is(err, errState)
+}
+
 // find gives the session that a request names, without its row. A session of another repository, principal or epoch
 // is unknown, in the same words as one that never was.
 func (s *Service) find(ctx context.Context, t Target, ref Ref) (*session, error) {
