@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -183,6 +184,30 @@ func TestAskedForWhileItIsSent(t *testing.T) {
 		}
 		if left := w.deliveries(s, hook.ID, webhooks.Pending); len(left) != 0 {
 			w.t.Errorf("%+v", left)
+		}
+	})
+}
+
+// TestAReceiverThatFailsHoldsNoSlot: one that fails, with much to get, lets the others have their turn after each round.
+func TestAReceiverThatFailsHoldsNoSlot(t *testing.T) {
+	each(t, func(w *world) {
+		r := newReceiver(w.t, func(m message) int {
+			if m.object != "works" {
+				return http.StatusBadGateway
+			}
+			return http.StatusOK
+		})
+		s := w.service(func(c *webhooks.Config) { c.Concurrency = 1 })
+		w.hook(s, r.URL)
+		for i := range 20 {
+			w.push(fmt.Sprintf("o%d", i), 0)
+		}
+		w.hook(s, r.URL)
+		w.push("works", 0) // for both, and last in line at the first
+		check(w.t, s.Dispatch(w.t.Context()))
+		got := r.taken()
+		if at := slices.IndexFunc(got, func(m message) bool { return m.object == "works" }); at < 0 || at > 4 {
+			w.t.Errorf("the second webhook had its turn after %d attempts of the first, of %d", at, len(got))
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -120,7 +121,8 @@ func (s *Service) acquire(ctx context.Context) int {
 	}
 }
 
-// serve sends what a webhook is to get, round by round, and gives it back.
+// serve sends what a webhook is to get, round by round, and gives it back. After a round in which nothing arrived others have
+// their turn: receivers that let every attempt wait for its timeout must not hold all slots.
 func (s *Service) serve(ctx context.Context, h *claimed) (err error) {
 	defer func() { err = errors.Join(err, s.release(ctx, h)) }()
 	for range maxRounds {
@@ -131,7 +133,8 @@ func (s *Service) serve(ctx context.Context, h *claimed) (err error) {
 		if err != nil || len(round) == 0 {
 			return err
 		}
-		if err := s.settle(ctx, h, s.sendAll(ctx, h, round)); err != nil {
+		results := s.sendAll(ctx, h, round)
+		if err := s.settle(ctx, h, results); err != nil || !slices.ContainsFunc(results, result.delivered) {
 			return err
 		}
 	}

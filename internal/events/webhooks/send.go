@@ -54,7 +54,7 @@ type result struct {
 	cut    bool          // the server is stopping: nobody knows
 }
 
-func (r *result) delivered() bool { return r.err == "" }
+func (r result) delivered() bool { return r.err == "" }
 
 // send makes one attempt. It holds nothing of the database.
 func (s *Service) send(ctx context.Context, h *claimed, e *due) result {
