@@ -133,24 +133,45 @@ func (r *run) purgeRepository(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("look for repositories to purge: %w", err)
 	}
-	if n, err := r.repeat(ctx, deleteHistory, id); n > 0 || err != nil {
+	if n, err := r.purgeHistory(ctx, id); n > 0 || err != nil {
 		return n, err
 	}
+	b := r.beginPurge(id)
+	audit.Append(ctx, b, audit.Entry{Action: audit.RepositoryPurge, Project: project, Repository: path, Object: id.String()})
+	b.Exec(deleteRepository, id)
+	if err := r.DB.Run(ctx, b); err != nil {
+		return r.passedOver(err)
+	}
+	r.figures.Repositories++
+	return 1, nil
+}
+
+// purgeHistory deletes some of what is told of a repository's tags.
+func (r *run) purgeHistory(ctx context.Context, id uuid.UUID) (int64, error) {
+	var n int64
+	b := r.beginPurge(id)
+	b.Query(counting(&n), deleteHistory, id, int64(r.Batch))
+	if err := r.DB.Run(ctx, b); err != nil {
+		return r.passedOver(err)
+	}
+	return n, nil
+}
+
+// beginPurge is how everything begins that deletes something of a repository: it is still in the trash, and empty.
+func (r *run) beginPurge(id uuid.UUID) *database.Batch {
 	b := &database.Batch{}
 	b.Require(errOvertaken, lockRepository, id, r.now())
 	b.Require(errOvertaken, emptyRepository, id)
-	audit.Append(ctx, b, audit.Entry{Action: audit.RepositoryPurge, Project: project, Repository: path, Object: id.String()})
-	b.Exec(deleteRepository, id)
-	err = r.DB.Run(ctx, b)
+	return b
+}
+
+// passedOver says what became of a repository that could not be purged.
+func (r *run) passedOver(err error) (int64, error) {
 	if errors.Is(err, errOvertaken) || errors.Is(err, database.ErrForeignKey) {
 		r.stuckRepositories++ // a push has brought it back, or somebody holds it: the next run looks again
 		return 1, nil
 	}
-	if err != nil {
-		return 0, fmt.Errorf("purge a repository: %w", err)
-	}
-	r.figures.Repositories++
-	return 1, nil
+	return 0, fmt.Errorf("purge a repository: %w", err)
 }
 
 // repeat is one step of a statement that deletes up to a number of rows, which is its last parameter, and returns them.

@@ -163,6 +163,21 @@ func TestRepositoriesArePurged(t *testing.T) {
 	})
 }
 
+// TestARepositoryThatIsBackKeepsItsHistory: a collection that found it in the trash is late.
+func TestARepositoryThatIsBackKeepsItsHistory(t *testing.T) {
+	each(t, ocitest.Options{}, func(t *testing.T, w *world) {
+		w.Image("demo/app", "v1", noise(chunkSize, 1))
+		var id uuid.UUID
+		w.must(w.env.DB.Gorm().Raw(`SELECT id FROM repositories`).Row().Scan(&id))
+		if _, err := w.r.Collector.PurgeHistory(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+		if n := w.count(`SELECT count(*) FROM tag_history`); n != 1 {
+			t.Errorf("%d entries of the history are left", n)
+		}
+	})
+}
+
 // TestPurgeKnowsEveryTable: a new table that refers to projects or repositories has to be purged with them. What is
 // missing goes into projectTables.
 func TestPurgeKnowsEveryTable(t *testing.T) {
