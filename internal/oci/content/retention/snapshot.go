@@ -165,8 +165,9 @@ type PreviewRequest struct {
 	Limit int
 }
 
-// Preview tells what the rules of a project would let go now, and changes nothing. Errors: *content.InputError,
-// content.ErrNotFound for a rule to replace that there is none of, the context's and the database's.
+// Preview tells what the rules of a project would let go now, and changes nothing. It waits while others are under way.
+// Errors: *content.InputError, content.ErrNotFound for a rule to replace that there is none of, the context's and the
+// database's.
 func (s *Service) Preview(ctx context.Context, project uuid.UUID, request PreviewRequest) (Preview, error) {
 	rules, err := s.List(ctx, project, database.Page{Limit: s.MaxRules})
 	if err != nil {
@@ -176,6 +177,12 @@ func (s *Service) Preview(ctx context.Context, project uuid.UUID, request Previe
 		if rules, err = withRule(rules, *request.Rule); err != nil {
 			return Preview{}, err
 		}
+	}
+	select {
+	case s.previews <- struct{}{}:
+		defer func() { <-s.previews }()
+	case <-ctx.Done():
+		return Preview{}, fmt.Errorf("wait for other previews: %w", ctx.Err())
 	}
 	preview, now := Preview{Items: []PreviewItem{}}, s.Clock()
 	err = s.places(ctx, project, func(p place) error {

@@ -31,11 +31,17 @@ type Config struct {
 // Service keeps rules, tells what they would do, and does it. It is safe for concurrent use.
 type Service struct {
 	Config
-	stats counters
+	stats    counters
+	previews chan struct{} // one for each that is under way
 }
 
+// maxPreviews is how many previews are under way at once: each has a whole repository in memory.
+const maxPreviews = 2
+
 // New makes a Service.
-func New(cfg Config) *Service { return &Service{Config: cfg} }
+func New(cfg Config) *Service {
+	return &Service{Config: cfg, previews: make(chan struct{}, maxPreviews)}
+}
 
 func (s *Service) now() int64 { return database.ToMicros(s.Clock()) }
 

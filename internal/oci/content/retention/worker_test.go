@@ -1,6 +1,8 @@
 package retention_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -178,6 +180,37 @@ func TestApply(t *testing.T) {
 		w.must(w.ApplyDue(ctx))
 		if got := w.tags("app"); !slices.Contains(got, "pr-001") {
 			t.Errorf("what was restored is gone again at once: %q", got)
+		}
+	})
+}
+
+// TestPreviewsWait: two are under way at once, whatever number is asked for, for each has a repository in memory.
+func TestPreviewsWait(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		entered, leave := make(chan struct{}, 3), make(chan struct{})
+		s := retention.New(retention.Config{DB: w.db, MaxRules: 100, Clock: func() time.Time {
+			entered <- struct{}{}
+			<-leave
+			return w.clock()
+		}})
+		var wait sync.WaitGroup
+		for range 2 {
+			wait.Go(func() {
+				if _, err := s.Preview(t.Context(), w.project, retention.PreviewRequest{}); err != nil {
+					t.Error(err)
+				}
+			})
+			<-entered
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		context.AfterFunc(ctx, func() { close(leave) })
+		if _, err := s.Preview(ctx, w.project, retention.PreviewRequest{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a third preview: %v", err)
+		}
+		wait.Wait()
+		if len(entered) != 0 {
+			t.Error("three previews were under way")
 		}
 	})
 }
