@@ -142,7 +142,8 @@ func (e *evaluation) keptBy(rule *compiled, concerned []Tag) []Tag {
 	for _, t := range latest[len(kept):] {
 		switch {
 		case rule.KeepPushed > 0 && e.within(t.PushedAt, rule.KeepPushed),
-			rule.KeepPulled > 0 && e.pulledWithin(t.Digest, rule.KeepPulled),
+			// What has just been pushed had no time to be pulled yet.
+			rule.KeepPulled > 0 && (e.within(t.PushedAt, rule.KeepPulled) || e.pulledWithin(t.Digest, rule.KeepPulled)),
 			rule.KeepTags != "" && rule.keepTags.Match(t.Name):
 			kept = append(kept, t)
 		}

@@ -54,7 +54,7 @@ func (o oracle) keeps(rule Rule, t Tag) bool {
 	}
 	return int64(later) < rule.KeepLast ||
 		rule.KeepPushed > 0 && noon.Sub(t.PushedAt) < rule.KeepPushed ||
-		rule.KeepPulled > 0 && noon.Sub(o.manifest(t.Digest).PulledAt) < rule.KeepPulled+pullSlack ||
+		rule.KeepPulled > 0 && (noon.Sub(t.PushedAt) < rule.KeepPulled || noon.Sub(o.manifest(t.Digest).PulledAt) < rule.KeepPulled+pullSlack) ||
 		rule.KeepTags != "" && o.matches(rule.KeepTags, t.Name)
 }
 
@@ -201,5 +201,19 @@ func TestRulesThatAreNone(t *testing.T) {
 		if _, err := Evaluate([]Rule{r}, Repository{}, noon); err == nil {
 			t.Errorf("%+v is taken", r)
 		}
+	}
+}
+
+// TestWhatIsNewHadNoTimeToBePulled: a rule that only asks for pulls lets no tag go that was pushed a moment ago.
+func TestWhatIsNewHadNoTimeToBePulled(t *testing.T) {
+	t.Parallel()
+	rules := []Rule{{Repositories: "**", Tags: "**", KeepPulled: 30 * 24 * time.Hour, Enabled: true}}
+	r := Repository{
+		Path: "app", Manifests: []Manifest{{Digest: "sha256:1", PushedAt: noon}},
+		Tags: []Tag{{Name: "old", Digest: "sha256:1", PushedAt: noon.AddDate(0, -2, 0)}, {Name: "new", Digest: "sha256:1", PushedAt: noon.Add(-time.Minute)}},
+	}
+	going, err := Evaluate(rules, r, noon)
+	if err != nil || len(going) != 1 || going[0].Tag != "old" {
+		t.Errorf("%+v %v", going, err)
 	}
 }

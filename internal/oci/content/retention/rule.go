@@ -40,7 +40,7 @@ type Rule struct {
 	Repositories, Tags string
 	// KeepLast keeps as many of the tags, those that were pushed last; 0 says nothing.
 	KeepLast int64
-	// KeepPushed and KeepPulled keep what was pushed, or pulled, within the time; 0 says nothing.
+	// KeepPushed keeps what was pushed within the time, KeepPulled what was pushed or pulled; 0 says nothing.
 	KeepPushed, KeepPulled time.Duration
 	// KeepTags is a pattern of tags that are kept; "" says nothing.
 	KeepTags string
@@ -110,7 +110,7 @@ func (r Rule) reason() string {
 		parts = append(parts, fmt.Sprintf("not pushed for %d hours", hours(r.KeepPushed)))
 	}
 	if r.KeepPulled > 0 {
-		parts = append(parts, fmt.Sprintf("not pulled for %d hours", hours(r.KeepPulled)))
+		parts = append(parts, fmt.Sprintf("neither pushed nor pulled for %d hours", hours(r.KeepPulled)))
 	}
 	if r.KeepTags != "" {
 		parts = append(parts, "not named "+r.KeepTags)
