@@ -1082,7 +1082,7 @@ type RetentionRuleSet struct {
 	// KeepLast Of them, keep as many, those that were pushed last.
 	KeepLast *int64 `json:"keep_last,omitempty"`
 
-	// KeepPulledHours Keep what was pulled within these hours.
+	// KeepPulledHours Keep what was pushed or pulled within these hours.
 	KeepPulledHours *int64 `json:"keep_pulled_hours,omitempty"`
 
 	// KeepPushedHours Keep what was pushed within these hours.
