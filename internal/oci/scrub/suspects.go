@@ -87,7 +87,9 @@ func (s *Scrubber) lookAtSuspect(ctx context.Context, d digest.Digest) error {
 	}
 	same, err := s.condemn(ctx, b, found, uuid.Nil)
 	if same && err == nil {
-		s.count(func(stats *Stats) { stats.Total.add(found.figure()) })
+		figures := found.figure()
+		figures.Blobs = 1
+		s.count(func(stats *Stats) { stats.Total.add(figures) })
 	}
 	return err
 }
