@@ -260,8 +260,7 @@ func (h *harness) scrub(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("scrub: %w
-%s", err, out)
+		return fmt.Errorf("scrub: %w\n%s", err, out)
 	}
 	return nil
 }
