@@ -59,19 +59,19 @@ func (e AuditOutcome) Valid() bool {
 
 // Defines values for CollectionRunKind.
 const (
-	Command   CollectionRunKind = "command"
-	Requested CollectionRunKind = "requested"
-	Scheduled CollectionRunKind = "scheduled"
+	CollectionRunKindCommand   CollectionRunKind = "command"
+	CollectionRunKindRequested CollectionRunKind = "requested"
+	CollectionRunKindScheduled CollectionRunKind = "scheduled"
 )
 
 // Valid indicates whether the value is a known member of the CollectionRunKind enum.
 func (e CollectionRunKind) Valid() bool {
 	switch e {
-	case Command:
+	case CollectionRunKindCommand:
 		return true
-	case Requested:
+	case CollectionRunKindRequested:
 		return true
-	case Scheduled:
+	case CollectionRunKindScheduled:
 		return true
 	default:
 		return false
@@ -150,6 +150,90 @@ func (e RunnerScope) Valid() bool {
 	case RunnerScopeProject:
 		return true
 	case RunnerScopeServer:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ScrubFindingKind.
+const (
+	ScrubFindingKindDamaged  ScrubFindingKind = "damaged"
+	ScrubFindingKindManifest ScrubFindingKind = "manifest"
+	ScrubFindingKindMissing  ScrubFindingKind = "missing"
+)
+
+// Valid indicates whether the value is a known member of the ScrubFindingKind enum.
+func (e ScrubFindingKind) Valid() bool {
+	switch e {
+	case ScrubFindingKindDamaged:
+		return true
+	case ScrubFindingKindManifest:
+		return true
+	case ScrubFindingKindMissing:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ScrubFindingOutcome.
+const (
+	Gone      ScrubFindingOutcome = "gone"
+	Healed    ScrubFindingOutcome = "healed"
+	Recovered ScrubFindingOutcome = "recovered"
+)
+
+// Valid indicates whether the value is a known member of the ScrubFindingOutcome enum.
+func (e ScrubFindingOutcome) Valid() bool {
+	switch e {
+	case Gone:
+		return true
+	case Healed:
+		return true
+	case Recovered:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ScrubRunKind.
+const (
+	ScrubRunKindCommand   ScrubRunKind = "command"
+	ScrubRunKindRequested ScrubRunKind = "requested"
+	ScrubRunKindScheduled ScrubRunKind = "scheduled"
+)
+
+// Valid indicates whether the value is a known member of the ScrubRunKind enum.
+func (e ScrubRunKind) Valid() bool {
+	switch e {
+	case ScrubRunKindCommand:
+		return true
+	case ScrubRunKindRequested:
+		return true
+	case ScrubRunKindScheduled:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ScrubRunStage.
+const (
+	Blobs     ScrubRunStage = "blobs"
+	Findings  ScrubRunStage = "findings"
+	Manifests ScrubRunStage = "manifests"
+)
+
+// Valid indicates whether the value is a known member of the ScrubRunStage enum.
+func (e ScrubRunStage) Valid() bool {
+	switch e {
+	case Blobs:
+		return true
+	case Findings:
+		return true
+	case Manifests:
 		return true
 	default:
 		return false
@@ -264,6 +348,24 @@ func (e WebhookEvent) Valid() bool {
 	case TagDeleted:
 		return true
 	case TagMoved:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListScrubFindingsParamsState.
+const (
+	All  ListScrubFindingsParamsState = "all"
+	Open ListScrubFindingsParamsState = "open"
+)
+
+// Valid indicates whether the value is a known member of the ListScrubFindingsParamsState enum.
+func (e ListScrubFindingsParamsState) Valid() bool {
+	switch e {
+	case All:
+		return true
+	case Open:
 		return true
 	default:
 		return false
@@ -1239,6 +1341,141 @@ type RunnerList struct {
 	Items []Runner `json:"items"`
 }
 
+// Scrub How scrubbing stands.
+type Scrub struct {
+	// Enabled Whether the replica that answers scrubs.
+	Enabled bool `json:"enabled"`
+
+	// OpenFindings How much is damaged, counted up to 10,000.
+	OpenFindings int64 `json:"open_findings"`
+
+	// Runs The last scrubs, the newest first.
+	Runs []ScrubRun `json:"runs"`
+}
+
+// ScrubFigures What a scrub has done so far.
+type ScrubFigures struct {
+	// Blobs Blobs that were held against their digests.
+	Blobs int64 `json:"blobs"`
+
+	// Bytes Bytes read for that.
+	Bytes int64 `json:"bytes"`
+
+	// Changed Blobs that changed whenever they were read; not damaged.
+	Changed int64 `json:"changed"`
+
+	// Damaged Blobs with another content or length, those known before included.
+	Damaged int64 `json:"damaged"`
+
+	// DamagedManifests Manifests with another content.
+	DamagedManifests int64 `json:"damaged_manifests"`
+
+	// Manifests Manifests that were.
+	Manifests int64 `json:"manifests"`
+
+	// Missing Blobs whose objects are missing, likewise.
+	Missing int64 `json:"missing"`
+
+	// Passed Blobs that it has passed, read or not.
+	Passed int64 `json:"passed"`
+
+	// Recovered What was damaged before and is whole.
+	Recovered int64 `json:"recovered"`
+
+	// TotalBlobs Blobs that there were when it began.
+	TotalBlobs int64 `json:"total_blobs"`
+
+	// TotalBytes Their bytes.
+	TotalBytes int64 `json:"total_bytes"`
+
+	// Unread Blobs that could not be read, as the storage did not answer.
+	Unread int64 `json:"unread"`
+}
+
+// ScrubFinding Something that is, or was, damaged.
+type ScrubFinding struct {
+	// Detail What is wrong.
+	Detail string `json:"detail"`
+	Digest string `json:"digest"`
+
+	// EndedAt When it ended; missing: it is damaged still.
+	EndedAt *time.Time         `json:"ended_at,omitempty"`
+	FoundAt time.Time          `json:"found_at"`
+	ID      openapi_types.UUID `json:"id"`
+
+	// Kind A blob with other bytes, a blob without its objects, or a manifest with other bytes.
+	Kind ScrubFindingKind `json:"kind"`
+
+	// Object Key of the object that is to blame, where it is one.
+	Object *string `json:"object,omitempty"`
+
+	// Outcome How it ended: pushed again, found whole, or needed by nobody.
+	Outcome *ScrubFindingOutcome `json:"outcome,omitempty"`
+
+	// RunID The scrub that found it; missing: a pull came upon it.
+	RunID *openapi_types.UUID `json:"run_id,omitempty"`
+
+	// Size Its bytes, as the database says.
+	Size int64 `json:"size"`
+}
+
+// ScrubFindingKind A blob with other bytes, a blob without its objects, or a manifest with other bytes.
+type ScrubFindingKind string
+
+// ScrubFindingOutcome How it ended: pushed again, found whole, or needed by nobody.
+type ScrubFindingOutcome string
+
+// ScrubFindingList A page of findings.
+type ScrubFindingList struct {
+	Items []ScrubFinding `json:"items"`
+}
+
+// ScrubRun One scrub.
+type ScrubRun struct {
+	// Active Whether a process is at it.
+	Active bool `json:"active"`
+
+	// Error What stopped it, or makes it wait.
+	Error *string `json:"error,omitempty"`
+
+	// Figures What a scrub has done so far.
+	Figures ScrubFigures `json:"figures"`
+
+	// FinishedAt When it ended; missing: it is under way, or waits for a process that goes on.
+	FinishedAt *time.Time `json:"finished_at,omitempty"`
+
+	// Fraction Part of the content that it reads.
+	Fraction float64            `json:"fraction"`
+	ID       openapi_types.UUID `json:"id"`
+
+	// Kind By itself, by an administrator, or by `berth scrub`.
+	Kind ScrubRunKind `json:"kind"`
+
+	// Rate Bytes a second that it reads at most; 0: any number.
+	Rate int64 `json:"rate"`
+
+	// Stage What it reads: what was found before, blobs, or manifests.
+	Stage     ScrubRunStage `json:"stage"`
+	StartedAt time.Time     `json:"started_at"`
+
+	// UpdatedAt When it told last how far it is.
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// ScrubRunKind By itself, by an administrator, or by `berth scrub`.
+type ScrubRunKind string
+
+// ScrubRunStage What it reads: what was found before, blobs, or manifests.
+type ScrubRunStage string
+
+// ScrubStart What to scrub.
+//
+// Example: {"fraction":0.1}
+type ScrubStart struct {
+	// Fraction Part of the content that is read, drawn at random; 1: all.
+	Fraction *float64 `json:"fraction,omitempty"`
+}
+
 // ServerRunnerCreate A new runner of the server. It may pull nothing private before a project grants it.
 //
 // Example: {"name":"rack-7"}
@@ -1879,6 +2116,21 @@ type CreateServerRunnerParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ListScrubFindingsParams defines parameters for ListScrubFindings.
+type ListScrubFindingsParams struct {
+	// Limit Most items in the answer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where to go on; from the `Link` of the page before. Opaque.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// State Only what is damaged still, or all that is remembered.
+	State *ListScrubFindingsParamsState `form:"state,omitempty" json:"state,omitempty"`
+}
+
+// ListScrubFindingsParamsState defines parameters for ListScrubFindings.
+type ListScrubFindingsParamsState string
+
 // ListUsersParams defines parameters for ListUsers.
 type ListUsersParams struct {
 	// Limit Most items in the answer.
@@ -2215,6 +2467,9 @@ type SuspendProjectJSONRequestBody = SuspendRequest
 // CreateServerRunnerJSONRequestBody defines body for CreateServerRunner for application/json ContentType.
 type CreateServerRunnerJSONRequestBody = ServerRunnerCreate
 
+// StartScrubJSONRequestBody defines body for StartScrub for application/json ContentType.
+type StartScrubJSONRequestBody = ScrubStart
+
 // CreateUserJSONRequestBody defines body for CreateUser for application/json ContentType.
 type CreateUserJSONRequestBody = UserCreate
 
@@ -2524,6 +2779,38 @@ type ClientInterface interface {
 	//
 	// Corresponds with DELETE /admin/runners/{runner} (the `RevokeServerRunner` operationId).
 	RevokeServerRunner(ctx context.Context, runner RunnerParam, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetScrub See how scrubbing stands
+	//
+	// The last scrubs of all replicas and terminals with their progress, and how much is damaged.
+	//
+	// Corresponds with GET /admin/scrub (the `GetScrub` operationId).
+	GetScrub(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StartScrubWithBody Begin a scrub now
+	//
+	// It begins as soon as a replica is free, and reads stored content again, at the rate of BERTH_SCRUB_RATE. One that servers have not ended yet goes on instead.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /admin/scrub (the `StartScrub` operationId).
+	StartScrubWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StartScrub Begin a scrub now
+	//
+	// It begins as soon as a replica is free, and reads stored content again, at the rate of BERTH_SCRUB_RATE. One that servers have not ended yet goes on instead.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /admin/scrub (the `StartScrub` operationId).
+	StartScrub(ctx context.Context, body StartScrubJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListScrubFindings List what is damaged
+	//
+	// The newest finding first. A damaged blob is not served; pushing its content again heals it in all repositories.
+	//
+	// Corresponds with GET /admin/scrub/findings (the `ListScrubFindings` operationId).
+	ListScrubFindings(ctx context.Context, params *ListScrubFindingsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListUsers List users
 	//
@@ -3582,6 +3869,78 @@ func (c *Client) CreateServerRunner(ctx context.Context, params *CreateServerRun
 // Corresponds with DELETE /admin/runners/{runner} (the `RevokeServerRunner` operationId).
 func (c *Client) RevokeServerRunner(ctx context.Context, runner RunnerParam, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRevokeServerRunnerRequest(c.Server, runner)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetScrub See how scrubbing stands
+//
+// The last scrubs of all replicas and terminals with their progress, and how much is damaged.
+//
+// Corresponds with GET /admin/scrub (the `GetScrub` operationId).
+func (c *Client) GetScrub(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetScrubRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StartScrubWithBody Begin a scrub now
+//
+// It begins as soon as a replica is free, and reads stored content again, at the rate of BERTH_SCRUB_RATE. One that servers have not ended yet goes on instead.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /admin/scrub (the `StartScrub` operationId).
+func (c *Client) StartScrubWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartScrubRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StartScrub Begin a scrub now
+//
+// It begins as soon as a replica is free, and reads stored content again, at the rate of BERTH_SCRUB_RATE. One that servers have not ended yet goes on instead.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /admin/scrub (the `StartScrub` operationId).
+func (c *Client) StartScrub(ctx context.Context, body StartScrubJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartScrubRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListScrubFindings List what is damaged
+//
+// The newest finding first. A damaged blob is not served; pushing its content again heals it in all repositories.
+//
+// Corresponds with GET /admin/scrub/findings (the `ListScrubFindings` operationId).
+func (c *Client) ListScrubFindings(ctx context.Context, params *ListScrubFindingsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListScrubFindingsRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -6338,6 +6697,151 @@ func NewRevokeServerRunnerRequest(server string, runner RunnerParam) (*http.Requ
 	}
 
 	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetScrubRequest constructs an http.Request for the GetScrub method
+func NewGetScrubRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/scrub")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewStartScrubRequest calls the generic StartScrub builder with application/json body
+func NewStartScrubRequest(server string, body StartScrubJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewStartScrubRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewStartScrubRequestWithBody constructs an http.Request for the StartScrub method, with any body, and a specified content type
+func NewStartScrubRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/scrub")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListScrubFindingsRequest constructs an http.Request for the ListScrubFindings method
+func NewListScrubFindingsRequest(server string, params *ListScrubFindingsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/admin/scrub/findings")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -10602,6 +11106,42 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with DELETE /admin/runners/{runner} (the `RevokeServerRunner` operationId).
 	RevokeServerRunnerWithResponse(ctx context.Context, runner RunnerParam, reqEditors ...RequestEditorFn) (*RevokeServerRunnerResponse, error)
 
+	// GetScrubWithResponse See how scrubbing stands
+	//
+	// The last scrubs of all replicas and terminals with their progress, and how much is damaged.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /admin/scrub (the `GetScrub` operationId).
+	GetScrubWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetScrubResponse, error)
+
+	// StartScrubWithBodyWithResponse Begin a scrub now
+	//
+	// It begins as soon as a replica is free, and reads stored content again, at the rate of BERTH_SCRUB_RATE. One that servers have not ended yet goes on instead.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /admin/scrub (the `StartScrub` operationId).
+	StartScrubWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StartScrubResponse, error)
+
+	// StartScrubWithResponse Begin a scrub now
+	//
+	// It begins as soon as a replica is free, and reads stored content again, at the rate of BERTH_SCRUB_RATE. One that servers have not ended yet goes on instead.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /admin/scrub (the `StartScrub` operationId).
+	StartScrubWithResponse(ctx context.Context, body StartScrubJSONRequestBody, reqEditors ...RequestEditorFn) (*StartScrubResponse, error)
+
+	// ListScrubFindingsWithResponse List what is damaged
+	//
+	// The newest finding first. A damaged blob is not served; pushing its content again heals it in all repositories.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /admin/scrub/findings (the `ListScrubFindings` operationId).
+	ListScrubFindingsWithResponse(ctx context.Context, params *ListScrubFindingsParams, reqEditors ...RequestEditorFn) (*ListScrubFindingsResponse, error)
+
 	// ListUsersWithResponse List users
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -13015,6 +13555,262 @@ func (r RevokeServerRunnerResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r RevokeServerRunnerResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetScrubResponse401Headers the declared response headers of an HTTP 401 response for GetScrub
+type GetScrubResponse401Headers struct {
+	WWWAuthenticate *string
+}
+
+// GetScrubResponseDefaultHeaders the declared response headers of an HTTP default response for GetScrub
+type GetScrubResponseDefaultHeaders struct {
+	RetryAfter *int
+}
+
+type GetScrubResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Scrub
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *GetScrubResponse401Headers
+	// HeadersDefault the parsed response headers for an HTTP default response
+	HeadersDefault *GetScrubResponseDefaultHeaders
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetScrubResponse) GetJSON200() *Scrub {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetScrubResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetScrubResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetScrubResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetScrubResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetScrubResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetScrubResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetScrubResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// StartScrubResponse401Headers the declared response headers of an HTTP 401 response for StartScrub
+type StartScrubResponse401Headers struct {
+	WWWAuthenticate *string
+}
+
+// StartScrubResponseDefaultHeaders the declared response headers of an HTTP default response for StartScrub
+type StartScrubResponseDefaultHeaders struct {
+	RetryAfter *int
+}
+
+type StartScrubResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Scrub
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Conflict
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *StartScrubResponse401Headers
+	// HeadersDefault the parsed response headers for an HTTP default response
+	HeadersDefault *StartScrubResponseDefaultHeaders
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r StartScrubResponse) GetJSON202() *Scrub {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r StartScrubResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r StartScrubResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r StartScrubResponse) GetApplicationProblemJSON409() *Conflict {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r StartScrubResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r StartScrubResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r StartScrubResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r StartScrubResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r StartScrubResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r StartScrubResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ListScrubFindingsResponse200Headers the declared response headers of an HTTP 200 response for ListScrubFindings
+type ListScrubFindingsResponse200Headers struct {
+	Link *string
+}
+
+// ListScrubFindingsResponse401Headers the declared response headers of an HTTP 401 response for ListScrubFindings
+type ListScrubFindingsResponse401Headers struct {
+	WWWAuthenticate *string
+}
+
+// ListScrubFindingsResponseDefaultHeaders the declared response headers of an HTTP default response for ListScrubFindings
+type ListScrubFindingsResponseDefaultHeaders struct {
+	RetryAfter *int
+}
+
+type ListScrubFindingsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ScrubFindingList
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ListScrubFindingsResponse200Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *ListScrubFindingsResponse401Headers
+	// HeadersDefault the parsed response headers for an HTTP default response
+	HeadersDefault *ListScrubFindingsResponseDefaultHeaders
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListScrubFindingsResponse) GetJSON200() *ScrubFindingList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListScrubFindingsResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListScrubFindingsResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListScrubFindingsResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListScrubFindingsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListScrubFindingsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListScrubFindingsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListScrubFindingsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListScrubFindingsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -19861,6 +20657,66 @@ func (c *ClientWithResponses) RevokeServerRunnerWithResponse(ctx context.Context
 	return ParseRevokeServerRunnerResponse(rsp)
 }
 
+// GetScrubWithResponse See how scrubbing stands
+//
+// The last scrubs of all replicas and terminals with their progress, and how much is damaged.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /admin/scrub (the `GetScrub` operationId).
+func (c *ClientWithResponses) GetScrubWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetScrubResponse, error) {
+	rsp, err := c.GetScrub(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetScrubResponse(rsp)
+}
+
+// StartScrubWithBodyWithResponse Begin a scrub now
+//
+// It begins as soon as a replica is free, and reads stored content again, at the rate of BERTH_SCRUB_RATE. One that servers have not ended yet goes on instead.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /admin/scrub (the `StartScrub` operationId).
+func (c *ClientWithResponses) StartScrubWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StartScrubResponse, error) {
+	rsp, err := c.StartScrubWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartScrubResponse(rsp)
+}
+
+// StartScrubWithResponse Begin a scrub now
+//
+// It begins as soon as a replica is free, and reads stored content again, at the rate of BERTH_SCRUB_RATE. One that servers have not ended yet goes on instead.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /admin/scrub (the `StartScrub` operationId).
+func (c *ClientWithResponses) StartScrubWithResponse(ctx context.Context, body StartScrubJSONRequestBody, reqEditors ...RequestEditorFn) (*StartScrubResponse, error) {
+	rsp, err := c.StartScrub(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartScrubResponse(rsp)
+}
+
+// ListScrubFindingsWithResponse List what is damaged
+//
+// The newest finding first. A damaged blob is not served; pushing its content again heals it in all repositories.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /admin/scrub/findings (the `ListScrubFindings` operationId).
+func (c *ClientWithResponses) ListScrubFindingsWithResponse(ctx context.Context, params *ListScrubFindingsParams, reqEditors ...RequestEditorFn) (*ListScrubFindingsResponse, error) {
+	rsp, err := c.ListScrubFindings(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListScrubFindingsResponse(rsp)
+}
+
 // ListUsersWithResponse List users
 //
 // Returns a wrapper object for the known response body format(s).
@@ -22773,6 +23629,247 @@ func ParseRevokeServerRunnerResponse(rsp *http.Response) (*RevokeServerRunnerRes
 		response.Headers401 = &headers
 	case true:
 		var headers RevokeServerRunnerResponseDefaultHeaders
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.HeadersDefault = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetScrubResponse parses an HTTP response from a GetScrubWithResponse call
+func ParseGetScrubResponse(rsp *http.Response) (*GetScrubResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetScrubResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Scrub
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 401:
+		var headers GetScrubResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers401 = &headers
+	case true:
+		var headers GetScrubResponseDefaultHeaders
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.HeadersDefault = &headers
+	}
+
+	return response, nil
+}
+
+// ParseStartScrubResponse parses an HTTP response from a StartScrubWithResponse call
+func ParseStartScrubResponse(rsp *http.Response) (*StartScrubResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &StartScrubResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Scrub
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 401:
+		var headers StartScrubResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers401 = &headers
+	case true:
+		var headers StartScrubResponseDefaultHeaders
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.HeadersDefault = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListScrubFindingsResponse parses an HTTP response from a ListScrubFindingsWithResponse call
+func ParseListScrubFindingsResponse(rsp *http.Response) (*ListScrubFindingsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListScrubFindingsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ScrubFindingList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ListScrubFindingsResponse200Headers
+		if values := rsp.Header.Values("Link"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Link", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Link = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 401:
+		var headers ListScrubFindingsResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers401 = &headers
+	case true:
+		var headers ListScrubFindingsResponseDefaultHeaders
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {

@@ -17,7 +17,13 @@ type commandLine struct {
 	Serve   serveCommand   `cmd:"" help:"Serve the registry."`
 	Migrate migrateCommand `cmd:"" help:"Bring the database schema up to date."`
 	GC      gcCommand      `cmd:"" name:"gc" help:"Collect garbage and compact blobs once, beside running servers."`
-	User    struct {
+	Scrub   scrubCommand   `cmd:"" help:"Read stored content again, and tell what is damaged, beside running servers."`
+	Backup  struct {
+		Database backupDatabaseCommand `cmd:"" help:"Copy an SQLite database as it is at one instant, beside a running server."`
+		Hold     backupHoldCommand     `cmd:"" help:"Keep all servers from removing objects while the storage is copied."`
+		Release  backupReleaseCommand  `cmd:"" help:"Let servers remove objects again."`
+	} `cmd:"" help:"Make backups that belong together; see docs/backup.md."`
+	User struct {
 		Create userCreateCommand `cmd:"" help:"Create a user."`
 	} `cmd:"" help:"Manage users."`
 	Token struct {

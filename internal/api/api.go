@@ -52,7 +52,9 @@ type Config struct {
 	Retention *retention.Service
 	// Collection gives back what nobody can reach any more.
 	Collection Collection
-	Webhooks   *webhooks.Service
+	// Scrubbing reads stored content again.
+	Scrubbing Scrubbing
+	Webhooks  *webhooks.Service
 	// ClaimMode says who claims projects: any user for themselves (ClaimOpen), or only admins (ClaimAdmin).
 	ClaimMode string
 	// Counts are how many things there may be, unless an admin gives a subject others.
@@ -87,6 +89,7 @@ type API struct {
 	quota      *quota.Quota
 	blocklist  *takedown.List
 	collection Collection
+	scrubbing  Scrubbing
 	tally      *rbac.Tally
 	logger     *slog.Logger
 	now        func() time.Time
@@ -110,7 +113,7 @@ func New(cfg Config) (*API, error) {
 	}
 	return &API{
 		auth: cfg.Auth, projects: cfg.Projects, policy: cfg.Policy, claimMode: cfg.ClaimMode,
-		content: cfg.Content, retention: cfg.Retention, collection: cfg.Collection, logger: cfg.Logger, now: cfg.Clock,
+		content: cfg.Content, retention: cfg.Retention, collection: cfg.Collection, scrubbing: cfg.Scrubbing, logger: cfg.Logger, now: cfg.Clock,
 		overrides: &limits.Store{DB: cfg.Database, Server: cfg.Counts, Clock: cfg.Clock}, quota: cfg.Quota,
 		blocklist: &takedown.List{DB: cfg.Database, Clock: cfg.Clock}, tally: cfg.Decisions, webhooks: cfg.Webhooks,
 		limits: cfg.Limits, refusals: cfg.Audit, log: audit.NewLog(cfg.Database), operations: operations,

@@ -32,8 +32,8 @@ var acts = map[string]string{
 	"createRetentionRule": audit.RetentionRuleCreate, "replaceRetentionRule": audit.RetentionRuleChange,
 	"deleteRetentionRule": audit.RetentionRuleDelete,
 	"setLimits":           audit.LimitsChange, "blockDigest": audit.DigestBlock, "unblockDigest": audit.DigestUnblock,
-	"startCollection": audit.CollectionRun,
-	"createWebhook":   audit.WebhookCreate, "updateWebhook": audit.WebhookChange, "deleteWebhook": audit.WebhookDelete,
+	"startCollection": audit.CollectionRun, "startScrub": audit.ScrubRun,
+	"createWebhook": audit.WebhookCreate, "updateWebhook": audit.WebhookChange, "deleteWebhook": audit.WebhookDelete,
 	"rotateWebhookSecret": audit.WebhookRotate, "pingWebhook": audit.WebhookPing, "redeliverWebhookDelivery": audit.WebhookRedeliver,
 }
 

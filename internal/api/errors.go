@@ -57,6 +57,7 @@ var known = []struct {
 	{limits.ErrNoSubject, noSuchThing},
 	{takedown.ErrNotFound, noSuchThing},
 	{ErrCollectionOff, problem.Conflict.With("Garbage collection is switched off on this server.")},
+	{ErrScrubOff, problem.Conflict.With("Scrubbing is switched off on this server.")},
 	{webhooks.ErrNotFound, noSuchThing},
 	{webhooks.ErrVersion, problem.VersionMismatch.With("It has changed since you looked.")},
 	{webhooks.ErrTooMany, problem.Conflict.With("The project has as many webhooks as it may have.")},

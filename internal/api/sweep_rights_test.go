@@ -126,6 +126,7 @@ var machines = map[string]int{
 var otherwise = map[string]int{
 	"signUp":          http.StatusForbidden,           // it is closed
 	"startCollection": http.StatusConflict,            // it is switched off
+	"startScrub":      http.StatusConflict,            // so is this
 	"changePassword":  http.StatusUnprocessableEntity, // the callers have none
 }
 

@@ -55,6 +55,12 @@ const (
 	RetentionDelete     = "retention.delete"
 	CollectionRun       = "gc.run"
 
+	ScrubRun       = "scrub.run"
+	BlobQuarantine = "blob.quarantine"
+	BlobRecover    = "blob.recover"
+	BackupHold     = "backup.hold"
+	BackupRelease  = "backup.release"
+
 	WebhookCreate    = "webhook.create"
 	WebhookChange    = "webhook.change"
 	WebhookRotate    = "webhook.rotate"

@@ -30,6 +30,8 @@ type Config struct {
 	Counts Counts `embed:"" group:"Counts"`
 	// GC is about giving back what nobody can reach any more.
 	GC GC `embed:"" group:"Garbage collection"`
+	// Scrub is about reading stored content again.
+	Scrub Scrub `embed:"" group:"Scrub"`
 	// Tokens is about the bearer tokens of the registry API.
 	Tokens Tokens `embed:"" group:"Tokens"`
 	// RateLimit bounds how often callers may ask.

@@ -31,7 +31,7 @@ const (
 
 func (c Config) check(refuse refuseFunc) {
 	for _, section := range []Section{
-		c.HTTP, c.TLS, c.Log, c.Database, c.Storage, c.Uploads, c.Registry, c.Quotas, c.Counts, c.GC, c.Tokens, c.RateLimit,
+		c.HTTP, c.TLS, c.Log, c.Database, c.Storage, c.Uploads, c.Registry, c.Quotas, c.Counts, c.GC, c.Scrub, c.Tokens, c.RateLimit,
 		c.Accounts, c.Unclaimed, c.Admin, c.Audit, c.Webhooks, c.Operation,
 	} {
 		section.check(refuse)

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -86,6 +87,14 @@ var badValues = map[string][]badValue{
 	"BERTH_GC_ORPHAN_AGE":         durations(func(c *config.Config) *time.Duration { return &c.GC.OrphanAge }, -1, 1, 24*time.Hour),
 	"BERTH_GC_COMPACT_CHUNKS":     numbers(func(c *config.Config) *int { return &c.GC.CompactChunks }, 0, -2, 1_000_000),
 	"BERTH_GC_LINK_LIFE":          durations(func(c *config.Config) *time.Duration { return &c.GC.LinkLife }, 0),
+	"BERTH_SCRUB_INTERVAL":        durations(func(c *config.Config) *time.Duration { return &c.Scrub.Interval }, -1, time.Minute),
+	"BERTH_SCRUB_FRACTION": {
+		with("none", func(c *config.Config) { c.Scrub.Fraction = 0 }),
+		with("more than all", func(c *config.Config) { c.Scrub.Fraction = 1.1 }),
+		with("no number", func(c *config.Config) { c.Scrub.Fraction = math.NaN() }),
+	},
+	"BERTH_SCRUB_RATE": sizes(func(c *config.Config) *config.ByteSize { return &c.Scrub.Rate }, -1),
+	"BERTH_SCRUB_KEEP": durations(func(c *config.Config) *time.Duration { return &c.Scrub.Keep }, -1),
 	"BERTH_ADDR": texts(func(c *config.Config) *string { return &c.HTTP.Addr },
 		"", "5000", "localhost", "localhost:http", "localhost:65536", "a b:1", "http://localhost:5000", "[::1:5000"),
 	"BERTH_PUBLIC_URL": texts(func(c *config.Config) *string { return &c.HTTP.PublicURL },

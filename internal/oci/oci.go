@@ -13,6 +13,7 @@ import (
 	"net/http"
 
 	"github.com/gin-gonic/gin"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/events"
@@ -57,6 +58,8 @@ type Config struct {
 	PublicURL string
 	// Audit takes what is refused. Nil: nothing does.
 	Audit *audit.Recorder
+	// Suspect hears of blobs whose objects are not there, or too short, and does not wait. Nil: nobody does.
+	Suspect func(digest.Digest)
 	// Notices hears of pushes that are refused for a quota. Nil: nobody does.
 	Notices *events.QuotaNotices
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/httprange"
 	"github.com/berthregistry/berth/internal/oci/ocierr"
@@ -37,12 +39,14 @@ func (h *Handler) serveBlob(c *call, blob content.Blob) error {
 		reader.offset = start
 	}
 	if err := reader.prepare(); err != nil {
+		h.suspect(blob.Digest, err)
 		return err
 	}
 	reader.offset = 0
 	w := &blobWriter{ResponseWriter: c.w, blob: reader}
 	http.ServeContent(w, r, "", time.Time{}, reader)
 	if err := reader.finish(); err != nil {
+		h.suspect(blob.Digest, err)
 		reqlog.Fail(c.ctx(), err)
 		panic(http.ErrAbortHandler) // too late for another status: the client must not take the rest for the end
 	}
@@ -50,6 +54,14 @@ func (h *Handler) serveBlob(c *call, blob content.Blob) error {
 		return ocierr.RangeNotSatisfiable.WithHeader("Content-Range", fmt.Sprintf("bytes */%d", blob.Size))
 	}
 	return nil
+}
+
+// suspect tells of a blob whose object is not as its row says: whoever hears of it looks whether that is so.
+func (h *Handler) suspect(d digest.Digest, err error) {
+	short := errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, storage.ErrUnavailable)
+	if h.Suspect != nil && (short || errors.Is(err, storage.ErrNotFound)) {
+		h.Suspect(d)
+	}
 }
 
 // withRange is the request as ServeContent is to see it: with a Range that it understands, if any counts, and without

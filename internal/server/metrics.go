@@ -9,6 +9,7 @@ import (
 	"github.com/berthregistry/berth/internal/config"
 	"github.com/berthregistry/berth/internal/events/webhooks"
 	"github.com/berthregistry/berth/internal/oci"
+	"github.com/berthregistry/berth/internal/oci/scrub"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
@@ -26,6 +27,7 @@ type figures struct {
 	users     *auth.Service
 	registry  *oci.Handler
 	hooks     *webhooks.Service
+	scrubber  *scrub.Scrubber
 }
 
 // publish makes metrics of the figures. A component with a method Stats is added by a function like those below, one
@@ -38,6 +40,7 @@ func publish(o *observe.Observer, f figures) {
 	o.Publish(f.access()...)
 	o.Publish(f.memory()...)
 	o.Publish(f.webhooks()...)
+	o.Publish(f.scrub()...)
 }
 
 func (f figures) database() []observe.Figure {
@@ -218,6 +221,41 @@ func (f figures) webhooks() []observe.Figure {
 			Name: "berth.webhook.pending.age", Unit: "s", Kind: observe.Gauge,
 			Help: "How long the oldest of them has waited.",
 			Read: observe.Value(func() int64 { return int64(f.hooks.Stats().OldestPending.Seconds()) }),
+		},
+	}
+}
+
+func (f figures) scrub() []observe.Figure {
+	open := &sampled{ask: f.scrubber.Open}
+	return []observe.Figure{
+		{
+			Name: "berth.scrub.bytes", Unit: "By", Kind: observe.Counter, Help: "Bytes that scrubs through this replica have read.",
+			Read: observe.Value(func() int64 { return f.scrubber.Stats().Total.Bytes }),
+		},
+		{
+			Name: "berth.scrub.objects", Unit: "{object}", Kind: observe.Counter,
+			Help: "Blobs and manifests that scrubs, or pulls that came upon something, have looked at.",
+			Read: func(say observe.Say) {
+				total := f.scrubber.Stats().Total
+				say(total.Blobs+total.Manifests-total.Damaged-total.Missing-total.DamagedManifests, observe.Text("berth.outcome", "whole"))
+				say(total.Damaged+total.DamagedManifests, observe.Text("berth.outcome", "damaged"))
+				say(total.Missing, observe.Text("berth.outcome", "missing"))
+				say(total.Unread, observe.Text("berth.outcome", "unread"))
+			},
+		},
+		{
+			Name: "berth.scrub.running", Unit: "{scrub}", Kind: observe.UpDown, Help: "Scrubs under way on this replica.",
+			Read: observe.Value(func() int64 {
+				if f.scrubber.Stats().Running {
+					return 1
+				}
+				return 0
+			}),
+		},
+		{
+			Name: "berth.scrub.findings", Unit: "{finding}", Kind: observe.Gauge,
+			Help: "Blobs and manifests of all replicas that are damaged and were not pushed again.",
+			Read: observe.Value(open.value),
 		},
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/content/retention"
+	"github.com/berthregistry/berth/internal/oci/scrub"
 	"github.com/berthregistry/berth/internal/oci/uploads"
 	"github.com/berthregistry/berth/internal/projects/quota"
 	"github.com/berthregistry/berth/internal/storage"
@@ -19,6 +20,7 @@ import (
 func newRegistry(
 	b *backends, cfg config.Config, e config.Endpoints, opts Options, keys *auth.Service, guard *access.Access,
 	room *quota.Quota, activity *limits.Activity, refusals *audit.Recorder, notices *events.QuotaNotices,
+	scrubber *scrub.Scrubber,
 ) *oci.Handler {
 	return oci.New(oci.Config{
 		Access: guard,
@@ -31,7 +33,8 @@ func newRegistry(
 			DB: b.db, Store: b.store, Keys: keys, Clock: opts.Clock, Logger: opts.Logger,
 			ChunkSize: chunkSize(cfg.Uploads, b.store), MaxBlobSize: int64(cfg.Uploads.MaxBlobSize),
 			Quota: room, Limits: counts(cfg.Counts), TTL: cfg.Uploads.TTL, SweepDelay: cfg.Registry.SweepDelay,
-			LinkLife: cfg.GC.LinkLife, ExpiryInterval: cfg.GC.Interval,
+			KeepDamaged: cfg.Scrub.Keep,
+			LinkLife:    cfg.GC.LinkLife, ExpiryInterval: cfg.GC.Interval,
 		}),
 		Notices:         notices,
 		Store:           b.store,
@@ -42,6 +45,7 @@ func newRegistry(
 		Redirect:        cfg.Storage.Redirect,
 		PublicURL:       e.PublicURL,
 		Audit:           refusals,
+		Suspect:         scrubber.Suspect,
 	})
 }
 

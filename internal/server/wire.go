@@ -146,13 +146,15 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 	activity := limits.NewActivity(b.db, opts.Clock, opts.Logger)
 	hooks := newWebhooks(b, cfg.Webhooks, opts)
 	notices := events.NewQuotaNotices(b.db, opts.Clock, opts.Logger)
-	registry := newRegistry(b, cfg, e, opts, users, guard, room, activity, refusals, notices)
+	scrubber := newScrubber(b, cfg, opts)
+	registry := newRegistry(b, cfg, e, opts, users, guard, room, activity, refusals, notices, scrubber)
 	kept := newRetention(b, cfg, opts)
 	collector := newCollector(b, cfg, opts)
 	product, err := api.New(api.Config{
 		Auth: users, Projects: tenants, Policy: policy, Database: b.db, ClaimMode: cfg.Unclaimed.ClaimMode,
 		Content: registry.Content, Retention: kept, Collection: collection{collector, cfg.GC.Enabled}, Webhooks: hooks,
-		Counts: counts(cfg.Counts), Quota: room, Limits: rates, Audit: refusals, Decisions: decisions,
+		Scrubbing: scrubbing{scrubber},
+		Counts:    counts(cfg.Counts), Quota: room, Limits: rates, Audit: refusals, Decisions: decisions,
 		Logger: opts.Logger, Clock: opts.Clock,
 	})
 	if err != nil {
@@ -160,13 +162,14 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 	}
 	publish(observer, figures{
 		cfg: cfg, backends: b, limits: rates, decisions: decisions, tenants: tenants, users: users, registry: registry,
-		hooks: hooks,
+		hooks: hooks, scrubber: scrubber,
 	})
 	workers := []front.Worker{
 		registry.Uploads, registry.Content, users.LastUses(), tenants.Janitor(opts.Logger), product,
 		quota.NewFolder(b.db, opts.Clock, opts.Logger), kept, registry.Content.Measurer(),
 		refusals, audit.NewKeeper(b.db, cfg.Audit.TTL, opts.Clock, opts.Logger), users.Janitor(opts.Logger), activity,
 		&overrides{store: &limits.Store{DB: b.db, Clock: opts.Clock}, limiter: rates, logger: opts.Logger}, hooks, notices,
+		scrubber,
 	}
 	if cfg.GC.Enabled {
 		workers = append(workers, collector)

@@ -287,6 +287,16 @@ func execute(ctx context.Context, admin, statement string) error {
 
 // findPostgres returns the folder of the server's programs: that of the search path, else the newest of Debian's,
 // which keeps them off the path.
+// PostgresProgram is the path of a program of PostgreSQL, such as pg_dump, of the version of the servers of tests.
+func PostgresProgram(tb testing.TB, name string) string {
+	tb.Helper()
+	dir, err := findPostgres()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return filepath.Join(dir, name)
+}
+
 func findPostgres() (string, error) {
 	if path, err := exec.LookPath("initdb"); err == nil {
 		if resolved, err := filepath.EvalSymlinks(path); err == nil && isServer(filepath.Dir(resolved)) {

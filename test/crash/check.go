@@ -112,6 +112,9 @@ func (h *harness) last(ctx context.Context) error {
 			}
 		}
 	}
+	if err := h.scrub(ctx); err != nil {
+		return err
+	}
 	if !h.o.collect {
 		return nil
 	}
@@ -243,6 +246,23 @@ func until(ctx context.Context, otherwise string, ask func(context.Context) (boo
 			return fmt.Errorf("%s: %w", otherwise, ctx.Err())
 		}
 	}
+}
+
+// scrub has the program read everything that is stored, as an operator does: whatever is not whole is a violation.
+func (h *harness) scrub(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, restWithin)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, h.o.program, "scrub", "--restart") //nolint:gosec // our own program
+	cmd.Env = slices.Concat(os.Environ(), h.replicas[0].env)
+	out, err := cmd.CombinedOutput()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && ctx.Err() == nil {
+		h.violated("the scrub of all that is stored", "%s", out)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("scrub: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // collect runs the collector once, as an operator does. The command is killed when it takes longer.

@@ -23,6 +23,7 @@ func TestProcess(t *testing.T) {
 	must(t, children.Build(t.Context(), "../../cmd/api", program))
 	for name, test := range map[string]func(*testing.T, string, backends){
 		"killed":                      testKilled,
+		"backed up":                   testBackup,
 		"drained, the push finishes":  testDrainedPushFinishes,
 		"drained, the chunk is kept":  testDrainedChunkIsKept,
 		"drained, everything follows": testDrainedEverythingAgain,

@@ -59,19 +59,19 @@ func (e AuditOutcome) Valid() bool {
 
 // Defines values for CollectionRunKind.
 const (
-	Command   CollectionRunKind = "command"
-	Requested CollectionRunKind = "requested"
-	Scheduled CollectionRunKind = "scheduled"
+	CollectionRunKindCommand   CollectionRunKind = "command"
+	CollectionRunKindRequested CollectionRunKind = "requested"
+	CollectionRunKindScheduled CollectionRunKind = "scheduled"
 )
 
 // Valid indicates whether the value is a known member of the CollectionRunKind enum.
 func (e CollectionRunKind) Valid() bool {
 	switch e {
-	case Command:
+	case CollectionRunKindCommand:
 		return true
-	case Requested:
+	case CollectionRunKindRequested:
 		return true
-	case Scheduled:
+	case CollectionRunKindScheduled:
 		return true
 	default:
 		return false
@@ -150,6 +150,90 @@ func (e RunnerScope) Valid() bool {
 	case RunnerScopeProject:
 		return true
 	case RunnerScopeServer:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ScrubFindingKind.
+const (
+	ScrubFindingKindDamaged  ScrubFindingKind = "damaged"
+	ScrubFindingKindManifest ScrubFindingKind = "manifest"
+	ScrubFindingKindMissing  ScrubFindingKind = "missing"
+)
+
+// Valid indicates whether the value is a known member of the ScrubFindingKind enum.
+func (e ScrubFindingKind) Valid() bool {
+	switch e {
+	case ScrubFindingKindDamaged:
+		return true
+	case ScrubFindingKindManifest:
+		return true
+	case ScrubFindingKindMissing:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ScrubFindingOutcome.
+const (
+	Gone      ScrubFindingOutcome = "gone"
+	Healed    ScrubFindingOutcome = "healed"
+	Recovered ScrubFindingOutcome = "recovered"
+)
+
+// Valid indicates whether the value is a known member of the ScrubFindingOutcome enum.
+func (e ScrubFindingOutcome) Valid() bool {
+	switch e {
+	case Gone:
+		return true
+	case Healed:
+		return true
+	case Recovered:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ScrubRunKind.
+const (
+	ScrubRunKindCommand   ScrubRunKind = "command"
+	ScrubRunKindRequested ScrubRunKind = "requested"
+	ScrubRunKindScheduled ScrubRunKind = "scheduled"
+)
+
+// Valid indicates whether the value is a known member of the ScrubRunKind enum.
+func (e ScrubRunKind) Valid() bool {
+	switch e {
+	case ScrubRunKindCommand:
+		return true
+	case ScrubRunKindRequested:
+		return true
+	case ScrubRunKindScheduled:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ScrubRunStage.
+const (
+	Blobs     ScrubRunStage = "blobs"
+	Findings  ScrubRunStage = "findings"
+	Manifests ScrubRunStage = "manifests"
+)
+
+// Valid indicates whether the value is a known member of the ScrubRunStage enum.
+func (e ScrubRunStage) Valid() bool {
+	switch e {
+	case Blobs:
+		return true
+	case Findings:
+		return true
+	case Manifests:
 		return true
 	default:
 		return false
@@ -264,6 +348,24 @@ func (e WebhookEvent) Valid() bool {
 	case TagDeleted:
 		return true
 	case TagMoved:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListScrubFindingsParamsState.
+const (
+	All  ListScrubFindingsParamsState = "all"
+	Open ListScrubFindingsParamsState = "open"
+)
+
+// Valid indicates whether the value is a known member of the ListScrubFindingsParamsState enum.
+func (e ListScrubFindingsParamsState) Valid() bool {
+	switch e {
+	case All:
+		return true
+	case Open:
 		return true
 	default:
 		return false
@@ -1239,6 +1341,141 @@ type RunnerList struct {
 	Items []Runner `json:"items"`
 }
 
+// Scrub How scrubbing stands.
+type Scrub struct {
+	// Enabled Whether the replica that answers scrubs.
+	Enabled bool `json:"enabled"`
+
+	// OpenFindings How much is damaged, counted up to 10,000.
+	OpenFindings int64 `json:"open_findings"`
+
+	// Runs The last scrubs, the newest first.
+	Runs []ScrubRun `json:"runs"`
+}
+
+// ScrubFigures What a scrub has done so far.
+type ScrubFigures struct {
+	// Blobs Blobs that were held against their digests.
+	Blobs int64 `json:"blobs"`
+
+	// Bytes Bytes read for that.
+	Bytes int64 `json:"bytes"`
+
+	// Changed Blobs that changed whenever they were read; not damaged.
+	Changed int64 `json:"changed"`
+
+	// Damaged Blobs with another content or length, those known before included.
+	Damaged int64 `json:"damaged"`
+
+	// DamagedManifests Manifests with another content.
+	DamagedManifests int64 `json:"damaged_manifests"`
+
+	// Manifests Manifests that were.
+	Manifests int64 `json:"manifests"`
+
+	// Missing Blobs whose objects are missing, likewise.
+	Missing int64 `json:"missing"`
+
+	// Passed Blobs that it has passed, read or not.
+	Passed int64 `json:"passed"`
+
+	// Recovered What was damaged before and is whole.
+	Recovered int64 `json:"recovered"`
+
+	// TotalBlobs Blobs that there were when it began.
+	TotalBlobs int64 `json:"total_blobs"`
+
+	// TotalBytes Their bytes.
+	TotalBytes int64 `json:"total_bytes"`
+
+	// Unread Blobs that could not be read, as the storage did not answer.
+	Unread int64 `json:"unread"`
+}
+
+// ScrubFinding Something that is, or was, damaged.
+type ScrubFinding struct {
+	// Detail What is wrong.
+	Detail string `json:"detail"`
+	Digest string `json:"digest"`
+
+	// EndedAt When it ended; missing: it is damaged still.
+	EndedAt *time.Time         `json:"ended_at,omitempty"`
+	FoundAt time.Time          `json:"found_at"`
+	ID      openapi_types.UUID `json:"id"`
+
+	// Kind A blob with other bytes, a blob without its objects, or a manifest with other bytes.
+	Kind ScrubFindingKind `json:"kind"`
+
+	// Object Key of the object that is to blame, where it is one.
+	Object *string `json:"object,omitempty"`
+
+	// Outcome How it ended: pushed again, found whole, or needed by nobody.
+	Outcome *ScrubFindingOutcome `json:"outcome,omitempty"`
+
+	// RunID The scrub that found it; missing: a pull came upon it.
+	RunID *openapi_types.UUID `json:"run_id,omitempty"`
+
+	// Size Its bytes, as the database says.
+	Size int64 `json:"size"`
+}
+
+// ScrubFindingKind A blob with other bytes, a blob without its objects, or a manifest with other bytes.
+type ScrubFindingKind string
+
+// ScrubFindingOutcome How it ended: pushed again, found whole, or needed by nobody.
+type ScrubFindingOutcome string
+
+// ScrubFindingList A page of findings.
+type ScrubFindingList struct {
+	Items []ScrubFinding `json:"items"`
+}
+
+// ScrubRun One scrub.
+type ScrubRun struct {
+	// Active Whether a process is at it.
+	Active bool `json:"active"`
+
+	// Error What stopped it, or makes it wait.
+	Error *string `json:"error,omitempty"`
+
+	// Figures What a scrub has done so far.
+	Figures ScrubFigures `json:"figures"`
+
+	// FinishedAt When it ended; missing: it is under way, or waits for a process that goes on.
+	FinishedAt *time.Time `json:"finished_at,omitempty"`
+
+	// Fraction Part of the content that it reads.
+	Fraction float64            `json:"fraction"`
+	ID       openapi_types.UUID `json:"id"`
+
+	// Kind By itself, by an administrator, or by `berth scrub`.
+	Kind ScrubRunKind `json:"kind"`
+
+	// Rate Bytes a second that it reads at most; 0: any number.
+	Rate int64 `json:"rate"`
+
+	// Stage What it reads: what was found before, blobs, or manifests.
+	Stage     ScrubRunStage `json:"stage"`
+	StartedAt time.Time     `json:"started_at"`
+
+	// UpdatedAt When it told last how far it is.
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// ScrubRunKind By itself, by an administrator, or by `berth scrub`.
+type ScrubRunKind string
+
+// ScrubRunStage What it reads: what was found before, blobs, or manifests.
+type ScrubRunStage string
+
+// ScrubStart What to scrub.
+//
+// Example: {"fraction":0.1}
+type ScrubStart struct {
+	// Fraction Part of the content that is read, drawn at random; 1: all.
+	Fraction *float64 `json:"fraction,omitempty"`
+}
+
 // ServerRunnerCreate A new runner of the server. It may pull nothing private before a project grants it.
 //
 // Example: {"name":"rack-7"}
@@ -1879,6 +2116,21 @@ type CreateServerRunnerParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ListScrubFindingsParams defines parameters for ListScrubFindings.
+type ListScrubFindingsParams struct {
+	// Limit Most items in the answer.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor Where to go on; from the `Link` of the page before. Opaque.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// State Only what is damaged still, or all that is remembered.
+	State *ListScrubFindingsParamsState `form:"state,omitempty" json:"state,omitempty"`
+}
+
+// ListScrubFindingsParamsState defines parameters for ListScrubFindings.
+type ListScrubFindingsParamsState string
+
 // ListUsersParams defines parameters for ListUsers.
 type ListUsersParams struct {
 	// Limit Most items in the answer.
@@ -2215,6 +2467,9 @@ type SuspendProjectJSONRequestBody = SuspendRequest
 // CreateServerRunnerJSONRequestBody defines body for CreateServerRunner for application/json ContentType.
 type CreateServerRunnerJSONRequestBody = ServerRunnerCreate
 
+// StartScrubJSONRequestBody defines body for StartScrub for application/json ContentType.
+type StartScrubJSONRequestBody = ScrubStart
+
 // CreateUserJSONRequestBody defines body for CreateUser for application/json ContentType.
 type CreateUserJSONRequestBody = UserCreate
 
@@ -2346,6 +2601,15 @@ type ServerInterface interface {
 	// RevokeServerRunner Revoke a runner of the server
 	// (DELETE /admin/runners/{runner})
 	RevokeServerRunner(c *gin.Context, runner RunnerParam)
+	// GetScrub See how scrubbing stands
+	// (GET /admin/scrub)
+	GetScrub(c *gin.Context)
+	// StartScrub Begin a scrub now
+	// (POST /admin/scrub)
+	StartScrub(c *gin.Context)
+	// ListScrubFindings List what is damaged
+	// (GET /admin/scrub/findings)
+	ListScrubFindings(c *gin.Context, params ListScrubFindingsParams)
 	// ListUsers List users
 	// (GET /admin/users)
 	ListUsers(c *gin.Context, params ListUsersParams)
@@ -3277,6 +3541,75 @@ func (siw *ServerInterfaceWrapper) RevokeServerRunner(c *gin.Context) {
 	}
 
 	siw.Handler.RevokeServerRunner(c, runner)
+}
+
+// GetScrub operation middleware
+func (siw *ServerInterfaceWrapper) GetScrub(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetScrub(c)
+}
+
+// StartScrub operation middleware
+func (siw *ServerInterfaceWrapper) StartScrub(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.StartScrub(c)
+}
+
+// ListScrubFindings operation middleware
+func (siw *ServerInterfaceWrapper) ListScrubFindings(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListScrubFindingsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", c.Request.URL.Query(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter state: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListScrubFindings(c, params)
 }
 
 // ListUsers operation middleware
@@ -6243,6 +6576,9 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/admin/projects/:project/resume", wrapper.ResumeProject)
 	router.GET(options.BaseURL+"/admin/gc", wrapper.GetCollection)
 	router.POST(options.BaseURL+"/admin/gc", wrapper.StartCollection)
+	router.GET(options.BaseURL+"/admin/scrub", wrapper.GetScrub)
+	router.POST(options.BaseURL+"/admin/scrub", wrapper.StartScrub)
+	router.GET(options.BaseURL+"/admin/scrub/findings", wrapper.ListScrubFindings)
 	router.GET(options.BaseURL+"/admin/limits/:kind/:subject", wrapper.GetLimits)
 	router.PUT(options.BaseURL+"/admin/limits/:kind/:subject", wrapper.SetLimits)
 	router.GET(options.BaseURL+"/admin/blocklist", wrapper.ListBlocked)
@@ -8275,6 +8611,297 @@ type RevokeServerRunnerdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response RevokeServerRunnerdefaultApplicationProblemPlusJSONResponse) VisitRevokeServerRunnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetScrubRequestObject struct {
+}
+
+type GetScrubResponseObject interface {
+	VisitGetScrubResponse(w http.ResponseWriter) error
+}
+
+type GetScrub200JSONResponse Scrub
+
+func (response GetScrub200JSONResponse) VisitGetScrubResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetScrub401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response GetScrub401ApplicationProblemPlusJSONResponse) VisitGetScrubResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetScrub403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetScrub403ApplicationProblemPlusJSONResponse) VisitGetScrubResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetScrubdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetScrubdefaultApplicationProblemPlusJSONResponse) VisitGetScrubResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartScrubRequestObject struct {
+	Body *StartScrubJSONRequestBody
+}
+
+type StartScrubResponseObject interface {
+	VisitStartScrubResponse(w http.ResponseWriter) error
+}
+
+type StartScrub202JSONResponse Scrub
+
+func (response StartScrub202JSONResponse) VisitStartScrubResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartScrub401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response StartScrub401ApplicationProblemPlusJSONResponse) VisitStartScrubResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartScrub403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response StartScrub403ApplicationProblemPlusJSONResponse) VisitStartScrubResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartScrub409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response StartScrub409ApplicationProblemPlusJSONResponse) VisitStartScrubResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartScrub422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response StartScrub422ApplicationProblemPlusJSONResponse) VisitStartScrubResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartScrubdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response StartScrubdefaultApplicationProblemPlusJSONResponse) VisitStartScrubResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListScrubFindingsRequestObject struct {
+	Params ListScrubFindingsParams
+}
+
+type ListScrubFindingsResponseObject interface {
+	VisitListScrubFindingsResponse(w http.ResponseWriter) error
+}
+
+type ListScrubFindings200ResponseHeaders struct {
+	Link *string
+}
+
+type ListScrubFindings200JSONResponse struct {
+	Body    ScrubFindingList
+	Headers ListScrubFindings200ResponseHeaders
+}
+
+func (response ListScrubFindings200JSONResponse) VisitListScrubFindingsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Link != nil {
+		w.Header().Set("Link", fmt.Sprint(*response.Headers.Link))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListScrubFindings401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response ListScrubFindings401ApplicationProblemPlusJSONResponse) VisitListScrubFindingsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListScrubFindings403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ListScrubFindings403ApplicationProblemPlusJSONResponse) VisitListScrubFindingsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListScrubFindings422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response ListScrubFindings422ApplicationProblemPlusJSONResponse) VisitListScrubFindingsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListScrubFindingsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListScrubFindingsdefaultApplicationProblemPlusJSONResponse) VisitListScrubFindingsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -16564,6 +17191,15 @@ type StrictServerInterface interface {
 	// RevokeServerRunner Revoke a runner of the server
 	// (DELETE /admin/runners/{runner})
 	RevokeServerRunner(ctx context.Context, request RevokeServerRunnerRequestObject) (RevokeServerRunnerResponseObject, error)
+	// GetScrub See how scrubbing stands
+	// (GET /admin/scrub)
+	GetScrub(ctx context.Context, request GetScrubRequestObject) (GetScrubResponseObject, error)
+	// StartScrub Begin a scrub now
+	// (POST /admin/scrub)
+	StartScrub(ctx context.Context, request StartScrubRequestObject) (StartScrubResponseObject, error)
+	// ListScrubFindings List what is damaged
+	// (GET /admin/scrub/findings)
+	ListScrubFindings(ctx context.Context, request ListScrubFindingsRequestObject) (ListScrubFindingsResponseObject, error)
 	// ListUsers List users
 	// (GET /admin/users)
 	ListUsers(ctx context.Context, request ListUsersRequestObject) (ListUsersResponseObject, error)
@@ -17408,6 +18044,98 @@ func (sh *strictHandler) RevokeServerRunner(ctx *gin.Context, runner RunnerParam
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(RevokeServerRunnerResponseObject); ok {
 		if err := validResponse.VisitRevokeServerRunnerResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetScrub operation middleware
+func (sh *strictHandler) GetScrub(ctx *gin.Context) {
+	var request GetScrubRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetScrub(ctx, request.(GetScrubRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetScrub")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetScrubResponseObject); ok {
+		if err := validResponse.VisitGetScrubResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// StartScrub operation middleware
+func (sh *strictHandler) StartScrub(ctx *gin.Context) {
+	var request StartScrubRequestObject
+
+	var body StartScrubJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.StartScrub(ctx, request.(StartScrubRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "StartScrub")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(StartScrubResponseObject); ok {
+		if err := validResponse.VisitStartScrubResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListScrubFindings operation middleware
+func (sh *strictHandler) ListScrubFindings(ctx *gin.Context, params ListScrubFindingsParams) {
+	var request ListScrubFindingsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListScrubFindings(ctx, request.(ListScrubFindingsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListScrubFindings")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListScrubFindingsResponseObject); ok {
+		if err := validResponse.VisitListScrubFindingsResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -123,6 +123,7 @@ func (e *Env) settings() config.Config {
 	cfg := config.Default()
 	cfg.RateLimit.Enabled = false // these tests ask more than any caller would; limits have tests of their own
 	cfg.GC.Enabled = false        // it changes rows by itself, and these tests look whether requests do
+	cfg.Scrub.Enabled = false     // likewise
 	cfg.HTTP.Addr = "127.0.0.1:0"
 	cfg.HTTP.PublicURL = "http://registry.test"
 	cfg.Operation.MetricsAddr = ""

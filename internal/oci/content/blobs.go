@@ -41,7 +41,7 @@ type Blob struct {
 const visibleLink = `
 	FROM repositories r
 	JOIN repository_blobs l ON l.repository_id = r.id AND l.digest = $3 AND l.deleted_at IS NULL
-	JOIN blobs b ON b.id = l.blob_id`
+	JOIN blobs b ON b.id = l.blob_id AND b.damaged_at IS NULL`
 
 var (
 	blobStat = database.SQL(`SELECT b.size, l.keep_until` + visibleLink + `
@@ -96,7 +96,7 @@ func (s *Store) Blob(ctx context.Context, p Place, d digest.Digest) (Blob, error
 var link = database.SQL(`
 	INSERT INTO repository_blobs (repository_id, digest, blob_id, created_at, keep_until)
 	SELECT r.id, b.digest, b.id, {bigint:$4}, {bigint:$5}
-	FROM repositories r JOIN blobs b ON b.digest = $3
+	FROM repositories r JOIN blobs b ON b.digest = $3 AND b.damaged_at IS NULL
 	WHERE r.project_id = $1 AND r.path = $2
 	ON CONFLICT (repository_id, digest) DO UPDATE SET blob_id = excluded.blob_id,
 		keep_until = CASE WHEN repository_blobs.keep_until > excluded.keep_until
@@ -105,7 +105,7 @@ var link = database.SQL(`
 	RETURNING 1`)
 
 // Link adds to b what shows an existing blob in an existing repository until keepUntil at least, after quota.Lock. The
-// batch fails with ErrRaced when either is not there. It returns the ID of the delta by which the project grows, if it
+// batch fails with ErrRaced when either is not there, or the blob is damaged. It returns the ID of the delta by which the project grows, if it
 // does.
 func Link(b *database.Batch, project uuid.UUID, path string, d digest.Digest, now, keepUntil int64) uuid.UUID {
 	delta := quota.AddBlob(b, project, d, now)
@@ -118,6 +118,7 @@ var keepLink = database.SQL(`
 	WHERE digest = $3 AND deleted_at IS NULL
 	  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
 	  AND NOT EXISTS (SELECT 1 FROM digest_blocklist x WHERE x.digest = $3)
+	  AND NOT EXISTS (SELECT 1 FROM blobs b WHERE b.digest = $3 AND b.damaged_at IS NOT NULL)
 	RETURNING 1`)
 
 // Keep makes a visible link live until keepUntil, and tells whether there is one.
@@ -150,6 +151,7 @@ var (
 		FROM repositories t, repositories r
 		JOIN projects s ON s.id = r.project_id AND s.epoch = $8 AND s.state = $9
 		JOIN repository_blobs l ON l.repository_id = r.id AND l.digest = $3 AND l.deleted_at IS NULL
+		JOIN blobs b ON b.id = l.blob_id AND b.damaged_at IS NULL
 		WHERE t.project_id = $1 AND t.path = $2
 		  AND r.project_id = $4 AND r.path = $5 AND r.deleted_at IS NULL AND ` + linkAllowed + `
 		ON CONFLICT (repository_id, digest) DO UPDATE SET blob_id = excluded.blob_id,
@@ -160,7 +162,7 @@ var (
 	mountWithin = database.SQL(`
 		INSERT INTO repository_blobs (repository_id, digest, blob_id, created_at, keep_until)
 		SELECT t.id, b.digest, b.id, {bigint:$4}, {bigint:$5}
-		FROM repositories t JOIN blobs b ON b.digest = $3
+		FROM repositories t JOIN blobs b ON b.digest = $3 AND b.damaged_at IS NULL
 		WHERE t.project_id = $1 AND t.path = $2
 		  AND EXISTS (SELECT 1 FROM repositories r JOIN repository_blobs l ON l.repository_id = r.id
 			WHERE r.project_id = $1 AND r.deleted_at IS NULL AND l.digest = $3 AND l.deleted_at IS NULL AND ` + linkAllowed + `)

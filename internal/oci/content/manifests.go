@@ -106,7 +106,9 @@ func (s *Store) LargeManifest(ctx context.Context, m Manifest) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}
-	s.manifests.put(m.Repository, m.Digest, content)
+	if m.Digest.Validate() == nil && m.Digest.Algorithm().FromBytes(content) == m.Digest { // else its healing would not be seen
+		s.manifests.put(m.Repository, m.Digest, content)
+	}
 	return content, nil
 }
 
@@ -148,15 +150,18 @@ var (
 		SELECT r.id, {text:$3}, {text:$4}, {bigint:$5}, {bytea:$6}, {text:$7}, {text:$8}, {text:$9}, {text:$10}, {bigint:$11},
 			{bigint:$11}, ` + totalSize + `, {text:$14}
 		FROM repositories r WHERE r.project_id = $1 AND r.path = $2
-		ON CONFLICT (repository_id, digest) DO UPDATE SET media_type = excluded.media_type,
+		ON CONFLICT (repository_id, digest) DO UPDATE SET media_type = excluded.media_type, size = excluded.size,
+			content = CASE WHEN manifests.content = excluded.content THEN manifests.content ELSE excluded.content END,
 			pushed_by = excluded.pushed_by, pushed_at = excluded.pushed_at, total_size = excluded.total_size,
 			platforms = excluded.platforms, deleted_at = NULL, purge_after = NULL, deletion = NULL
 		RETURNING 1`)
-	// The links are locked in the order of their digests, against deletion.
+	// The links are locked in the order of their digests, against deletion. Damaged blobs count as missing: the index of
+	// those is nearly always empty.
 	requireBlobs = database.SQL(`
 		SELECT 1 FROM (SELECT count(*) AS found FROM (
 			SELECT 1 FROM repository_blobs WHERE repository_id = ` + thisRepository + `
 			  AND deleted_at IS NULL AND digest IN (SELECT each.value FROM {each:$3})
+			  AND blob_id NOT IN (SELECT id FROM blobs WHERE damaged_at IS NOT NULL)
 			ORDER BY digest {share}) AS links) AS counted
 		WHERE found = {bigint:$4}`)
 	insertManifestBlobs = database.SQL(`
@@ -192,7 +197,8 @@ var (
 		WHERE name = $3 AND repository_id = ` + thisRepository)
 	missingBlobs = database.SQL(`
 		SELECT each.value FROM {each:$3} WHERE NOT EXISTS (SELECT 1 FROM repository_blobs l
-			WHERE l.repository_id = ` + thisRepository + ` AND l.digest = each.value AND l.deleted_at IS NULL)`)
+			WHERE l.repository_id = ` + thisRepository + ` AND l.digest = each.value AND l.deleted_at IS NULL
+			  AND l.blob_id NOT IN (SELECT id FROM blobs WHERE damaged_at IS NOT NULL))`)
 )
 
 // PutManifest stores a manifest and points tags at it, in one transaction and one round trip (end-7). It returns

@@ -28,13 +28,14 @@ var (
 		RETURNING blob_id`)
 	keepCompaction = database.SQL(`UPDATE blob_compactions SET due_at = {now} + {bigint:$2} WHERE blob_id = $1`)
 	endCompaction  = database.SQL(`DELETE FROM blob_compactions WHERE blob_id = $1`)
-	chunksOf       = database.SQL(`
+	// chunksOf finds nothing of a damaged blob, whose chunks stay as they are.
+	chunksOf = database.SQL(`
 		SELECT b.generation, b.size, c.object_key, c.start, c.size FROM blobs b JOIN chunks c ON c.owner_id = b.id
-		WHERE b.id = $1 ORDER BY c.start`)
+		WHERE b.id = $1 AND b.damaged_at IS NULL ORDER BY c.start`)
 
 	// raiseGeneration is the compare-and-set: of all who have composed the same chunks, one gets a row.
 	raiseGeneration = database.SQL(`
-		UPDATE blobs SET generation = generation + 1 WHERE id = $1 AND generation = $2 RETURNING 1`)
+		UPDATE blobs SET generation = generation + 1 WHERE id = $1 AND generation = $2 AND damaged_at IS NULL RETURNING 1`)
 	doomOld = database.SQL(`
 		INSERT INTO doomed_objects (object_key, size, delete_after)
 		SELECT object_key, size, {bigint:$2} FROM chunks WHERE owner_id = $1 ON CONFLICT (object_key) DO NOTHING`)

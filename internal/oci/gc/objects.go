@@ -11,10 +11,12 @@ import (
 )
 
 var (
-	// takeObjects keeps other replicas away, for so long that this one has died if it is not done by then.
+	// takeObjects keeps other replicas away, for so long that this one has died if it is not done by then. It takes nothing
+	// while somebody holds the removal of objects.
 	takeObjects = database.SQL(`
 		WITH due AS MATERIALIZED (
 			SELECT object_key FROM doomed_objects WHERE delete_after <= $1
+			  AND NOT EXISTS (SELECT 1 FROM collection_schedule s WHERE s.id = 1 AND s.hold_until > {instant})
 			ORDER BY delete_after LIMIT {bigint:$3} {skip})
 		UPDATE doomed_objects SET delete_after = $2 WHERE object_key IN (SELECT object_key FROM due)
 		RETURNING object_key, size`)

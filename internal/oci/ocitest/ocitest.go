@@ -21,6 +21,7 @@ import (
 	"github.com/berthregistry/berth/internal/oci/access"
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/gc"
+	"github.com/berthregistry/berth/internal/oci/scrub"
 	"github.com/berthregistry/berth/internal/oci/uploads"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/projects/quota"
@@ -142,6 +143,8 @@ type Replica struct {
 	Activity *limits.Activity
 	// Collector works when it is told to. Nothing of it runs in the background.
 	Collector *gc.Collector
+	// Scrubber works when it is told to. It hears of what pulls come upon.
+	Scrubber *scrub.Scrubber
 	// Handler is the plane itself.
 	Handler *oci.Handler
 	// Client speaks to it as the administrator.
@@ -187,8 +190,9 @@ func (e *Env) build(tb testing.TB, opts Options, url string) *Replica {
 	})
 	up := uploads.New(uploads.Config{
 		DB: e.DB, Store: store, Keys: users, Clock: opts.Clock, ChunkSize: opts.ChunkSize, MaxBlobSize: opts.MaxBlobSize,
-		Quota: room, Limits: opts.Counts, TTL: 24 * time.Hour, SweepDelay: time.Hour, Logger: slog.New(slog.DiscardHandler),
+		Quota: room, Limits: opts.Counts, TTL: 24 * time.Hour, SweepDelay: time.Hour, KeepDamaged: 7 * 24 * time.Hour, Logger: slog.New(slog.DiscardHandler),
 	})
+	scrubber := scrub.New(scrub.Config{DB: e.DB, Store: store, Clock: opts.Clock, Enabled: true, Batch: opts.Batch, Logger: opts.Logger})
 	activity := limits.NewActivity(e.DB, opts.Clock, slog.New(slog.DiscardHandler))
 	handler := oci.New(oci.Config{
 		Activity: activity,
@@ -202,14 +206,14 @@ func (e *Env) build(tb testing.TB, opts Options, url string) *Replica {
 		}),
 		Uploads: up, Store: store, MaxManifestSize: 4 << 20,
 		TagsPage: opts.TagsPage, ReferrersPage: opts.ReferrersPage, Redirect: opts.Redirect, PublicURL: url,
-		Memory: opts.Memory, CallerMemory: opts.CallerMemory, Audit: opts.Audit,
+		Memory: opts.Memory, CallerMemory: opts.CallerMemory, Audit: opts.Audit, Suspect: scrubber.Suspect,
 	})
 	collector := gc.New(gc.Config{
 		DB: e.DB, Store: store, Clock: opts.Clock, SweepDelay: time.Hour, Batch: opts.Batch, Load: 100,
 		OrphanAge: gc.DefaultOrphanAge, CompactChunks: opts.CompactChunks, Logger: opts.Logger,
 	})
 	return &Replica{
-		URL: url, Collector: collector, Uploads: up, Auth: users, Projects: tenants, Activity: activity, Handler: handler,
+		URL: url, Collector: collector, Scrubber: scrubber, Uploads: up, Auth: users, Projects: tenants, Activity: activity, Handler: handler,
 	}
 }
 

@@ -165,20 +165,12 @@ func (s *session) apply(c change) {
 // so it costs the same for every size. Equal content that exists already wins, and the session's own chunks are
 // released.
 func (s *Service) finish(ctx context.Context, sess *session, t Target, c change, ephemeral bool) error {
-	b := &database.Batch{}
-	t.Guard.Require(b)
-	if ephemeral {
-		s.addEphemeral(b, sess, c)
-	} else {
-		s.add(b, sess, t, c)
-	}
-	s.nameBlob(b, sess, t, c)
-	err := s.DB.Run(ctx, b)
+	err := s.DB.Run(ctx, s.finishing(sess, t, c, ephemeral, false))
 	for range maxRaces {
 		if !content.IsRace(err) {
 			break
 		}
-		err = s.DB.Run(ctx, b)
+		err = s.DB.Run(ctx, s.finishing(sess, t, c, ephemeral, true)) // the blob may be damaged, or have gone
 	}
 	if content.IsRace(err) {
 		return ocierr.Unavailable.WithCause(err)
@@ -191,6 +183,19 @@ func (s *Service) finish(ctx context.Context, sess *session, t Target, c change,
 	}
 	sess.apply(c)
 	return nil
+}
+
+// finishing is the transaction of finish. With heal, a blob of the same digest that is damaged gets this session's chunks.
+func (s *Service) finishing(sess *session, t Target, c change, ephemeral, heal bool) *database.Batch {
+	b := &database.Batch{}
+	t.Guard.Require(b)
+	if ephemeral {
+		s.addEphemeral(b, sess, c)
+	} else {
+		s.add(b, sess, t, c)
+	}
+	s.nameBlob(b, sess, t, c, heal)
+	return b
 }
 
 // recheckLink decides after an unclear commit: what 201 promises is that the blob is visible.
@@ -226,12 +231,15 @@ var (
 		DELETE FROM chunks WHERE owner_id = $1 AND NOT EXISTS (SELECT 1 FROM blobs WHERE id = $1)`)
 )
 
-func (s *Service) nameBlob(b *database.Batch, sess *session, t Target, c change) {
+func (s *Service) nameBlob(b *database.Batch, sess *session, t Target, c change, heal bool) {
 	now := s.now()
 	content.RequireAllowed(b, c.digest)
 	content.EnsureRepository(b, t.Project, t.Path, now)
 	quota.Lock(b, t.Project, c.digest)
 	b.Exec(insertBlob, sess.id, string(c.digest), c.committed.offset, now)
+	if heal {
+		s.heal(b, sess, c)
+	}
 	b.Exec(doomLosers, sess.id, s.doomAt())
 	b.Exec(deleteLosers, sess.id)
 	if n := sess.chunksAfter(c); n > 1 {

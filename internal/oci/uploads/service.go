@@ -62,6 +62,8 @@ type Config struct {
 	TTL time.Duration
 	// SweepDelay is how long a released object stays in storage: longer than any read lasts.
 	SweepDelay time.Duration
+	// KeepDamaged is how long the objects of a damaged blob stay after it was healed, where that is longer.
+	KeepDamaged time.Duration
 	// LinkLife is how long a blob stays after its upload without a manifest; 0 means the constant of that name.
 	LinkLife time.Duration
 	// ExpiryInterval is about how often a replica looks for sessions whose time has come; 0 means a minute.
