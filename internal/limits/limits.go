@@ -70,8 +70,11 @@ type Count struct {
 }
 
 // newCount makes a Count. rows are the things that there are, FROM on: $1 is the subject, $2 what the server allows.
-func newCount(name, things, rows string) *Count {
-	allowed := `coalesce((SELECT o.value FROM limit_overrides o WHERE o.subject_id = {uuid:$1} AND o.name = '` + name + `'), {bigint:$2})`
+func newCount(name, things, rows string) *Count { return newCountOf(`{uuid:$1}`, name, things, rows) }
+
+// newCountOf is newCount where $1 leads to the subject.
+func newCountOf(subject, name, things, rows string) *Count {
+	allowed := `coalesce((SELECT o.value FROM limit_overrides o WHERE o.subject_id = ` + subject + ` AND o.name = '` + name + `'), {bigint:$2})`
 	return &Count{
 		Name: name, things: things,
 		require: database.SQL(`SELECT 1 WHERE ` + allowed + ` = 0 OR (SELECT count(*) FROM (
@@ -122,7 +125,7 @@ func Explain(ctx context.Context, db *database.DB, err error) error {
 	if uerr != nil {
 		return errors.Join(err, uerr)
 	}
-	if over.count == creations || over.count == tags { // they count what was not made, too
+	if over.count == creations || over.count == tags || over.count == restored { // they count what was not made, too
 		e.Used = min(e.Used, e.Allowed)
 	}
 	if over.count == creations {
