@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -115,13 +116,22 @@ func (c *Count) use(ctx context.Context, db *database.DB, args []any) (e Exceede
 	return e, nil
 }
 
+// settled are the arguments with which to count after the batch has failed: the project that it was to make is not there,
+// which would tell a count that nothing is new.
+func (a *asked) settled() []any {
+	if a.count != projects && a.count != creations {
+		return a.args
+	}
+	return append(slices.Clone(a.args[:len(a.args)-1]), uuid.NullUUID{})
+}
+
 // Explain gives an ErrExceeded in err its numbers, and returns other errors as they are.
 func Explain(ctx context.Context, db *database.DB, err error) error {
 	over, ok := errors.AsType[*asked](err)
 	if !ok {
 		return err
 	}
-	e, uerr := over.count.use(ctx, db, over.args)
+	e, uerr := over.count.use(ctx, db, over.settled())
 	if uerr != nil {
 		return errors.Join(err, uerr)
 	}

@@ -64,8 +64,11 @@ func explain(t *testing.T, conn *pgconn.PgConn, stmt database.Stmt) string {
 	for strings.Contains(stmt.String(), "$"+strconv.Itoa(n+1)) {
 		n++
 	}
-	arguments := strings.TrimSuffix(strings.Repeat("NULL,", n), ",")
-	return ask(t, conn, `PREPARE asked AS `+stmt.String()+`; EXPLAIN EXECUTE asked(`+arguments+`); DEALLOCATE asked`)
+	arguments := ""
+	if n > 0 {
+		arguments = "(" + strings.TrimSuffix(strings.Repeat("NULL,", n), ",") + ")"
+	}
+	return ask(t, conn, `PREPARE asked AS `+stmt.String()+`; EXPLAIN EXECUTE asked`+arguments+`; DEALLOCATE asked`)
 }
 
 // ask gives all that statements return, a line for each row.
