@@ -42,9 +42,9 @@ var rooms = []room{
 
 	{path: "internal/projects", may: []string{"internal/limits", "internal/rbac", "internal/audit", "internal/events", "internal/recent", "internal/rounds", "internal/database", "internal/telemetry"}},
 	{path: "internal/auth", may: []string{"internal/limits", "internal/rbac", "internal/audit", "internal/recent", "internal/database", "internal/telemetry"}},
-	{path: "internal/limits", may: []string{"internal/audit", "internal/database", "internal/telemetry"}},
-	{path: "internal/audit", may: []string{"internal/database", "internal/telemetry"}},
-	{path: "internal/events", may: []string{"internal/audit", "internal/database", "internal/telemetry"}},
+	{path: "internal/limits", may: []string{"internal/audit", "internal/rounds", "internal/database", "internal/telemetry"}},
+	{path: "internal/audit", may: []string{"internal/rounds", "internal/database", "internal/telemetry"}},
+	{path: "internal/events", may: []string{"internal/audit", "internal/rounds", "internal/database", "internal/telemetry"}},
 	{path: "internal/ratelimit", may: []string{"internal/telemetry"}},
 	{path: "internal/rbac"},
 	{path: "internal/recent"},

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/rounds"
 )
 
 const (
@@ -37,18 +37,12 @@ func NewKeeper(db *database.DB, life time.Duration, now func() time.Time, logger
 
 // Run works until ctx ends. It returns nil: what fails is logged and tried again.
 func (k *Keeper) Run(ctx context.Context) error {
-	for {
+	rounds.Every(ctx, keepInterval, func(ctx context.Context) {
 		if err := k.Tidy(ctx); err != nil && ctx.Err() == nil {
 			k.logger.WarnContext(ctx, "remove old entries of the audit log", slog.String("error", err.Error()))
 		}
-		timer := time.NewTimer(keepInterval/2 + rand.N(keepInterval)) // spreads replicas out
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
-	}
+	})
+	return nil
 }
 
 // Tidy removes every entry that is too old. Errors: the context's and the database's.

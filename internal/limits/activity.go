@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/rounds"
 )
 
 const (
@@ -72,17 +72,9 @@ func (a *Activity) Note(network string, project uuid.UUID, d Doing) {
 
 // Run writes until ctx ends, and once more then. It returns nil: what fails is logged, and tried again with the next.
 func (a *Activity) Run(ctx context.Context) error {
-	for {
-		timer := time.NewTimer(activityInterval/2 + rand.N(activityInterval)) // spreads replicas out
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			a.writeLast(ctx)
-			return nil
-		case <-timer.C:
-			a.write(ctx)
-		}
-	}
+	rounds.Every(ctx, activityInterval, a.write)
+	a.writeLast(ctx)
+	return nil
 }
 
 // writeLast is write for a server that stops: its context has ended.
@@ -93,7 +85,7 @@ func (a *Activity) writeLast(ctx context.Context) {
 }
 
 func (a *Activity) write(ctx context.Context) {
-	if err := a.Flush(ctx); err != nil {
+	if err := a.Flush(ctx); err != nil && ctx.Err() == nil {
 		a.logger.WarnContext(ctx, "write the activity of callers without an account", slog.String("error", err.Error()))
 	}
 }

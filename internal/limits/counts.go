@@ -17,6 +17,9 @@ var (
 	projects = newCount("projects", "projects of the account", `
 		FROM projects p WHERE p.account_id = {uuid:$3} AND p.state <> 'deleted'
 		AND ({uuid:$4} IS NULL OR EXISTS (SELECT 1 FROM projects n WHERE n.id = {uuid:$4}))`)
+	// $1 is a project of the account.
+	restored = newCountOf(`(SELECT u.id FROM users u WHERE u.account_id = `+accountOfProject+` ORDER BY u.id LIMIT 1)`,
+		"projects", "projects of the account", `FROM projects p WHERE p.account_id = `+accountOfProject+` AND p.state <> 'deleted'`)
 	creations = newCount("project_creations", "projects created within a day", `
 		FROM project_creations c WHERE c.creator = {text:$3} AND c.created_at > {bigint:$4}
 		AND ({uuid:$5} IS NULL OR EXISTS (SELECT 1 FROM projects n WHERE n.id = {uuid:$5}))`)
@@ -39,6 +42,8 @@ var (
 )
 
 const (
+	accountOfProject = `(SELECT r.account_id FROM projects r WHERE r.id = {uuid:$1})`
+
 	repository = `(SELECT r.id FROM repositories r WHERE r.project_id = $1 AND r.path = {text:$3})`
 	newTags    = `SELECT 1 FROM {each:$4} WHERE NOT EXISTS (SELECT 1 FROM tags h
 		WHERE h.repository_id = ` + repository + ` AND h.name = each.value AND h.deleted_at IS NULL)`
@@ -48,6 +53,15 @@ const (
 func (s Server) RequireProjects(b *database.Batch, user, account, project uuid.UUID) {
 	projects.lock(b, account.String())
 	projects.add(b, user, s.Projects, account, project)
+}
+
+// lockAccount waits for those who give the account a project, and keeps them waiting: a reference locks what it refers to.
+var lockAccount = database.SQL(`SELECT 1 FROM accounts WHERE id = (SELECT account_id FROM projects WHERE id = $1) {update}`)
+
+// RequireRestored is RequireProjects for a project that comes back to its account.
+func (s Server) RequireRestored(b *database.Batch, project uuid.UUID) {
+	b.Exec(lockAccount, project)
+	restored.add(b, project, s.Projects)
 }
 
 var recordCreation = database.SQL(`

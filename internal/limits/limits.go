@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -70,8 +71,11 @@ type Count struct {
 }
 
 // newCount makes a Count. rows are the things that there are, FROM on: $1 is the subject, $2 what the server allows.
-func newCount(name, things, rows string) *Count {
-	allowed := `coalesce((SELECT o.value FROM limit_overrides o WHERE o.subject_id = {uuid:$1} AND o.name = '` + name + `'), {bigint:$2})`
+func newCount(name, things, rows string) *Count { return newCountOf(`{uuid:$1}`, name, things, rows) }
+
+// newCountOf is newCount where $1 leads to the subject.
+func newCountOf(subject, name, things, rows string) *Count {
+	allowed := `coalesce((SELECT o.value FROM limit_overrides o WHERE o.subject_id = ` + subject + ` AND o.name = '` + name + `'), {bigint:$2})`
 	return &Count{
 		Name: name, things: things,
 		require: database.SQL(`SELECT 1 WHERE ` + allowed + ` = 0 OR (SELECT count(*) FROM (
@@ -112,17 +116,26 @@ func (c *Count) use(ctx context.Context, db *database.DB, args []any) (e Exceede
 	return e, nil
 }
 
+// settled are the arguments with which to count after the batch has failed: the project that it was to make is not there,
+// which would tell a count that nothing is new.
+func (a *asked) settled() []any {
+	if a.count != projects && a.count != creations {
+		return a.args
+	}
+	return append(slices.Clone(a.args[:len(a.args)-1]), uuid.NullUUID{})
+}
+
 // Explain gives an ErrExceeded in err its numbers, and returns other errors as they are.
 func Explain(ctx context.Context, db *database.DB, err error) error {
 	over, ok := errors.AsType[*asked](err)
 	if !ok {
 		return err
 	}
-	e, uerr := over.count.use(ctx, db, over.args)
+	e, uerr := over.count.use(ctx, db, over.settled())
 	if uerr != nil {
 		return errors.Join(err, uerr)
 	}
-	if over.count == creations || over.count == tags { // they count what was not made, too
+	if over.count == creations || over.count == tags || over.count == restored { // they count what was not made, too
 		e.Used = min(e.Used, e.Allowed)
 	}
 	if over.count == creations {

@@ -86,8 +86,10 @@ var (
 	clearOverrides = database.SQL(`DELETE FROM limit_overrides WHERE subject_id = $1`)
 	insertOverride = database.SQL(`
 		INSERT INTO limit_overrides (subject_id, subject_kind, name, value, created_by, created_at) VALUES ($1, $2, $3, $4, $5, $6)`)
-	overridesOf = database.SQL(`SELECT name, value FROM limit_overrides WHERE subject_id = $1 AND subject_kind = $2`)
-	allRates    = database.SQL(`
+	raiseVersion = database.SQL(`UPDATE limit_versions SET version = version + 1 WHERE id = 1`)
+	version      = database.SQL(`SELECT version FROM limit_versions WHERE id = 1`)
+	overridesOf  = database.SQL(`SELECT name, value FROM limit_overrides WHERE subject_id = $1 AND subject_kind = $2`)
+	allRates     = database.SQL(`
 		SELECT subject_kind, subject_id, name, value FROM limit_overrides WHERE name LIKE 'rate.%' OR name LIKE 'burst.%'
 		ORDER BY created_at DESC, subject_id LIMIT {bigint:$1}`)
 )
@@ -135,6 +137,7 @@ func (s *Store) Set(ctx context.Context, require func(*database.Batch), kind Kin
 	for name, value := range o.rows() {
 		b.Exec(insertOverride, id, string(kind), name, value, by, database.ToMicros(s.Clock()))
 	}
+	b.Exec(raiseVersion)
 	if stmt, has := setQuotas[kind]; has {
 		b.Exec(stmt, id, o.QuotaBytes)
 	}
@@ -216,6 +219,15 @@ func (s *Store) Get(ctx context.Context, kind Kind, id uuid.UUID) (Overrides, er
 type Subject struct {
 	Kind Kind
 	ID   uuid.UUID
+}
+
+// Version is another one whenever an override has changed. Errors: the context's and the database's.
+func (s *Store) Version(ctx context.Context) (int64, error) {
+	var n int64
+	if err := s.DB.QueryRow(ctx, version).Scan(&n); err != nil {
+		return 0, fmt.Errorf("read the version of the limits: %w", err)
+	}
+	return n, nil
 }
 
 // Rates gives the rates of all subjects that have any of their own. Errors: the context's and the database's.

@@ -3,6 +3,7 @@ package oci_test
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -52,6 +53,9 @@ func TestProjectCreationsAreCounted(t *testing.T) {
 		}
 		refused := start(nobody, "one-more")
 		wantCode(t, refused, http.StatusTooManyRequests, "TOOMANYREQUESTS")
+		if !strings.Contains(string(refused.Body), "there are 3, and 3 are allowed") {
+			t.Errorf("%s", refused.Body)
+		}
 		if refused.Header.Get("Retry-After") == "" || refused.Header.Get("Retry-After") == "1" {
 			t.Errorf("Retry-After %q", refused.Header.Get("Retry-After"))
 		}

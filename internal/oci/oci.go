@@ -86,8 +86,9 @@ func New(cfg Config) *Handler {
 func (h *Handler) Mount(r gin.IRouter) {
 	// The limits need the client's address, as far as the server believes it.
 	serve := func(c *gin.Context) {
-		r := c.Request.WithContext(ratelimit.WithAddress(c.Request.Context(), c.ClientIP()))
-		h.serve(&call{w: c.Writer, r: r, clientIP: c.ClientIP()})
+		address := c.ClientIP()
+		r := c.Request.WithContext(ratelimit.WithAddress(c.Request.Context(), address))
+		h.serve(&call{w: c.Writer, r: r, clientIP: address})
 	}
 	r.Any("/v2", serve)
 	r.Any("/v2/*path", serve)
@@ -232,14 +233,17 @@ func (h *Handler) authenticate(c *call, e endpoint) (err error) {
 	if h.goesOn(c) {
 		c.r = c.r.WithContext(ratelimit.Exempt(c.ctx()))
 	}
-	c.id, err = h.Access.Authenticate(c.r, h.need(c, e)...)
+	c.id, err = h.Access.Identify(c.r)
 	if err == nil {
 		principal := c.id.Credential.Principal
 		reqlog.Set(c.ctx(), reqlog.Principal, principal.String())
 		reqlog.SetPrincipalKind(c.ctx(), rbac.PrincipalKind(principal.Kind, principal.Admin))
 		c.beginChange()
 	}
-	return h.limit(c, err)
+	if err = h.limit(c, err); err != nil {
+		return h.Access.Refuse(err, h.need(c, e)...)
+	}
+	return nil
 }
 
 // need is what a challenge asks for when the credential itself is refused.

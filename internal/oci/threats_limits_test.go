@@ -40,12 +40,18 @@ func TestThreat15Extremes(t *testing.T) {
 			"the type of another":    {v1.MediaTypeImageIndex, image([]byte("{}")).bytes(t), http.StatusBadRequest},
 			"brackets without end":   {v1.MediaTypeImageIndex, []byte(strings.Repeat("[", 1<<20)), http.StatusBadRequest},
 			"objects without end":    {v1.MediaTypeImageIndex, []byte(strings.Repeat(`{"a":`, 1<<19)), http.StatusBadRequest},
+			"over four MiB":          {v1.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"manifests":[]` + strings.Repeat(" ", 4<<20) + "}"), http.StatusRequestEntityTooLarge},
+			"a key twice":            {v1.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"manifests":[],"manifests":[]}`), http.StatusBadRequest},
 			"a key a thousand times": {v1.MediaTypeImageIndex, []byte(`{"schemaVersion":2` + strings.Repeat(`,"manifests":[]`, 1000) + "}"), http.StatusBadRequest},
 		} {
 			a := c.Do(http.MethodPut, manifestURL("demo/app", "v2"), tt.body, "Content-Type", tt.contentType)
 			if a.Status != tt.status || len(a.Body) > 2000 {
 				t.Errorf("%s: %d %.200s", name, a.Status, a.Body)
 			}
+		}
+		for range 50 { // indexes in indexes; a cycle would need a digest of itself
+			deeper := index(v1.MediaTypeImageIndex, v1.Descriptor{MediaType: v1.MediaTypeImageIndex, Digest: d, Size: 1}).bytes(t)
+			d = c.PutManifest("demo/app", "deep", v1.MediaTypeImageIndex, deeper)
 		}
 		for _, header := range [][]string{
 			{"Range", "bytes=" + strings.Repeat("0-0,", 100_000)}, {"If-None-Match", strings.Repeat(`"x",`, 100_000)}, {"Accept", strings.Repeat("a/b,", 100_000)},

@@ -76,6 +76,7 @@ func (s *Service) Restore(ctx context.Context, guard Guard, id uuid.UUID, slug s
 		s.rename(b, id, slug)
 	}
 	b.Exec(restoreProject, id, database.ToMicros(now), database.ToMicros(now.Add(s.opts.UnclaimedTTL)))
+	s.opts.Limits.RequireRestored(b, id)
 	entry(ctx, b, audit.ProjectRestore, id, Change{Slug: given(slug)}.audited())
 	p, err := s.commitProject(ctx, b, id)
 	return p, wrapped("restore", taken(err))

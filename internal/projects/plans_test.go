@@ -10,16 +10,27 @@ import (
 
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/database/dbtest"
+	"github.com/berthregistry/berth/internal/events"
+	"github.com/berthregistry/berth/internal/limits"
+	"github.com/berthregistry/berth/internal/projects/quota"
 	"github.com/berthregistry/berth/internal/testenv"
 )
 
 // TestListsGoByIndexes: where a statement could use no index, PostgreSQL would read a whole table even though it is told
-// to avoid that. What a list sorts is what it has found, never a table.
+// to avoid that. What a list sorts is what it has found, never a table. The statements of limits, quotas and the outbox
+// are looked at here, too.
 func TestListsGoByIndexes(t *testing.T) {
 	statements := map[string]database.Stmt{
 		"members": listMembers, "grants": listGrants, "first repositories": firstRepositories, "next repositories": nextRepositories,
 		"repository": repositoryByPath, "tags": listTags, "manifests": listManifests, "usage": usage, "pushed before": pushedBefore,
 		"expire": expire, "expiring": expiring, "end reservations": endReservations, "old slug": takeOldSlug,
+	}
+	for room, more := range map[string]map[string]database.Stmt{
+		"limits: ": limits.Statements(), "quota: ": quota.Statements(), "events: ": events.Statements(),
+	} {
+		for name, stmt := range more {
+			statements[room+name] = stmt
+		}
 	}
 	for shape, stmt := range listStatements {
 		statements["list "+strings.Trim(strings.Join(shape.names(), " "), " ")] = stmt
@@ -53,8 +64,11 @@ func explain(t *testing.T, conn *pgconn.PgConn, stmt database.Stmt) string {
 	for strings.Contains(stmt.String(), "$"+strconv.Itoa(n+1)) {
 		n++
 	}
-	arguments := strings.TrimSuffix(strings.Repeat("NULL,", n), ",")
-	return ask(t, conn, `PREPARE asked AS `+stmt.String()+`; EXPLAIN EXECUTE asked(`+arguments+`); DEALLOCATE asked`)
+	arguments := ""
+	if n > 0 {
+		arguments = "(" + strings.TrimSuffix(strings.Repeat("NULL,", n), ",") + ")"
+	}
+	return ask(t, conn, `PREPARE asked AS `+stmt.String()+`; EXPLAIN EXECUTE asked`+arguments+`; DEALLOCATE asked`)
 }
 
 // ask gives all that statements return, a line for each row.

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/berthregistry/berth/internal/telemetry/reqlog"
 )
 
@@ -34,10 +36,8 @@ const shardsOfTable = 32
 
 // Limiter decides how often callers may do what. It is safe for concurrent use, and a nil one limits nothing.
 type Limiter struct {
-	limits    table // of a replica
-	anonymous table // of an address on a replica
 	whole     Config
-	overrides atomic.Pointer[map[Key]own]
+	measures  atomic.Pointer[measures]
 	dryRun    bool
 	now       func() time.Time
 	seed      maphash.Seed // so that nobody can aim at a shard
@@ -67,10 +67,14 @@ func New(cfg Config) (*Limiter, error) {
 	}
 	cfg.Replicas = max(cfg.Replicas, 1)
 	l := &Limiter{whole: cfg, dryRun: cfg.DryRun, now: cfg.Clock, seed: maphash.MakeSeed()}
-	l.limits, l.anonymous = cfg.Limits.table(cfg.Replicas), cfg.Limits.anonymous(cfg.Anonymous).table(cfg.Replicas)
+	m := &measures{
+		everybody: cfg.Limits.table(cfg.Replicas),
+		addresses: cfg.Limits.anonymous(cfg.Anonymous).table(cfg.Replicas),
+	}
+	l.measures.Store(m)
 	for i := range shardsOfTable {
-		l.known[i].init(cfg.Keys/MinKeys, l.limits)
-		l.strangers[i].init(cfg.Keys/MinKeys, l.anonymous)
+		l.known[i].init(cfg.Keys/MinKeys, m.everybody)
+		l.strangers[i].init(cfg.Keys/MinKeys, m.addresses)
 	}
 	return l, nil
 }
@@ -99,12 +103,7 @@ func (l *Limiter) Take(ctx context.Context, class Class, key Key) error {
 	if l == nil || IsExempt(ctx) {
 		return nil
 	}
-	limit := l.limitOf(class, key)
-	if limit.off() {
-		return nil
-	}
-	id := slot{class, key}
-	wait, _ := l.shardOf(id).take(id, limit, l.now)
+	wait, _ := l.take(slot{class, key})
 	return l.judge(ctx, class, wait)
 }
 
@@ -121,24 +120,20 @@ func (l *Limiter) judge(ctx context.Context, class Class, wait time.Duration) er
 	return &Error{Class: class, Wait: wait}
 }
 
-func (l *Limiter) limitOf(class Class, key Key) Limit {
-	if overrides := l.overrides.Load(); overrides != nil {
-		if own, ok := (*overrides)[key]; ok {
-			return own.part[class]
-		}
-	}
-	if key.Kind == KindAddress {
-		return l.anonymous[class]
-	}
-	return l.limits[class]
+// take takes a token, and says how long there will be none if there is none. The limiter is the one that was asked, nil
+// where there is no limit.
+func (l *Limiter) take(id slot) (time.Duration, *rate.Limiter) {
+	s, hash := l.find(id)
+	return s.take(id, hash, l.measures.Load(), l.now)
 }
 
-func (l *Limiter) shardOf(id slot) *shard {
-	part := maphash.Comparable(l.seed, id) % shardsOfTable
+// find gives the shard of a slot, and what it calls the slot there.
+func (l *Limiter) find(id slot) (*shard, uint64) {
+	hash := maphash.Comparable(l.seed, id)
 	if id.key.stranger() {
-		return &l.strangers[part]
+		return &l.strangers[hash%shardsOfTable], hash
 	}
-	return &l.known[part]
+	return &l.known[hash%shardsOfTable], hash
 }
 
 // Count is what became of the requests of a class.
@@ -166,9 +161,7 @@ func (l *Limiter) Stats() Stats {
 	if l == nil {
 		return stats
 	}
-	if overrides := l.overrides.Load(); overrides != nil {
-		stats.Overrides = len(*overrides)
-	}
+	stats.Overrides = len(l.measures.Load().own)
 	for i := range shardsOfTable {
 		l.known[i].addTo(&stats)
 		l.strangers[i].addTo(&stats)

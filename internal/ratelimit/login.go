@@ -13,10 +13,8 @@ func (l *Limiter) CheckLogin(ctx context.Context, account Key) error {
 		return nil
 	}
 	for _, id := range loginSlots(ctx, account) {
-		if l.limits[id.class].off() {
-			continue
-		}
-		if err := l.judge(ctx, id.class, l.shardOf(id).look(id, l.now)); err != nil {
+		shard, hash := l.find(id)
+		if err := l.judge(ctx, id.class, shard.look(id, hash, l.now)); err != nil {
 			return err
 		}
 	}
@@ -29,9 +27,7 @@ func (l *Limiter) FailedLogin(ctx context.Context, account Key) {
 		return
 	}
 	for _, id := range loginSlots(ctx, account) {
-		if limit := l.limits[id.class]; !limit.off() {
-			l.shardOf(id).take(id, limit, l.now)
-		}
+		l.take(id)
 	}
 }
 
@@ -54,17 +50,13 @@ func (l *Limiter) BeginLogin(ctx context.Context, account Key) (*Login, error) {
 		return login, nil
 	}
 	for i, id := range loginSlots(ctx, account) {
-		limit := l.limits[id.class]
-		if limit.off() {
-			continue
-		}
-		shard := l.shardOf(id)
-		wait, from := shard.take(id, limit, l.now)
+		shard, hash := l.find(id)
+		wait, from := shard.take(id, hash, l.measures.Load(), l.now)
 		if err := l.judge(ctx, id.class, wait); err != nil {
 			login.Succeeded() // what was refused did not fail
 			return nil, err
 		}
-		if wait == 0 {
+		if wait == 0 && from != nil {
 			login.held[i] = held{shard, from}
 		}
 	}

@@ -15,10 +15,13 @@ type slot struct {
 	key   Key
 }
 
-// bucket is one in memory.
+// bucket is one in memory, in one piece: what costs time is to fetch memory that is in no cache.
 type bucket struct {
-	id      slot
-	limiter *rate.Limiter
+	id         slot
+	generation uint64 // of the measures that limit is from
+	limit      Limit
+	limiter    rate.Limiter
+	hash       uint64
 	// fullAt is a time before which the bucket is not full, as far as was last looked at. Taking from it only puts off
 	// the true one. Giving back brings that forward, and then the bucket stays a little longer than it must.
 	fullAt time.Time
@@ -29,8 +32,8 @@ type shard struct {
 	mu       sync.Mutex
 	most     int // buckets
 	limits   table
-	last     time.Time // the latest time seen: x/time/rate counts time that goes back and on again twice
-	buckets  map[slot]*bucket
+	last     time.Time          // the latest time seen: x/time/rate counts time that goes back and on again twice
+	buckets  map[uint64]*bucket // by the hash of the slot, whose seed nobody knows
 	byFull   fullHeap
 	overflow [classes]*rate.Limiter // of callers without a bucket; nil while there have been none
 	counts   [classes]Count
@@ -38,15 +41,18 @@ type shard struct {
 }
 
 func (s *shard) init(most int, limits table) {
-	s.most, s.limits, s.buckets = most, limits, map[slot]*bucket{}
+	s.most, s.limits, s.buckets = most, limits, map[uint64]*bucket{}
 }
 
-// take takes a token, and says how long there will be none if there is none. The limiter is the one that was asked.
-func (s *shard) take(id slot, limit Limit, clock func() time.Time) (time.Duration, *rate.Limiter) {
+// take takes a token, and says how long there will be none if there is none. The limiter is the one that was asked, nil
+// where there is no limit.
+func (s *shard) take(id slot, hash uint64, m *measures, clock func() time.Time) (time.Duration, *rate.Limiter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.tick(clock)
-	limiter := s.limiter(id, limit, now)
+	limiter, now := s.limiter(id, hash, m, clock)
+	if limiter == nil {
+		return 0, nil
+	}
 	if limiter.AllowN(now, 1) {
 		s.counts[id.class].Allowed++
 		return 0, limiter
@@ -56,12 +62,12 @@ func (s *shard) take(id slot, limit Limit, clock func() time.Time) (time.Duratio
 }
 
 // look says how long there will be no token, and takes none.
-func (s *shard) look(id slot, clock func() time.Time) time.Duration {
+func (s *shard) look(id slot, hash uint64, clock func() time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	limiter := s.overflow[id.class] // a new bucket at the bound begins no fuller than this
-	if b, ok := s.buckets[id]; ok {
-		limiter = b.limiter
+	if b := s.find(id, hash); b != nil {
+		limiter = &b.limiter
 	}
 	if limiter == nil {
 		return 0
@@ -74,11 +80,11 @@ func (s *shard) look(id slot, clock func() time.Time) time.Duration {
 }
 
 // left is how many tokens a bucket holds, the burst where there is none.
-func (s *shard) left(id slot, limit Limit, clock func() time.Time) int {
+func (s *shard) left(id slot, hash uint64, limit Limit, clock func() time.Time) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b, ok := s.buckets[id]
-	if !ok {
+	b := s.find(id, hash)
+	if b == nil {
 		return limit.Burst
 	}
 	return max(min(int(b.limiter.TokensAt(s.tick(clock))), limit.Burst), 0)
@@ -99,21 +105,47 @@ func (s *shard) tick(clock func() time.Time) time.Time {
 	return s.last
 }
 
-// limiter finds the limiter of a slot or makes one; where there is no room for it, it is that of all new ones.
-func (s *shard) limiter(id slot, limit Limit, now time.Time) *rate.Limiter {
-	if b, ok := s.buckets[id]; ok {
-		adjust(b.limiter, limit, now)
-		return b.limiter
+// find gives the bucket of a slot, nil if it has none.
+func (s *shard) find(id slot, hash uint64) *bucket {
+	if b := s.buckets[hash]; b != nil && b.id == id {
+		return b
 	}
-	if len(s.buckets) >= s.most && !s.dropFull(now) {
+	return nil
+}
+
+// limiter finds the limiter of a slot or makes one; where there is no room for it, it is that of all new ones. It is nil
+// where there is no limit.
+func (s *shard) limiter(id slot, hash uint64, m *measures, clock func() time.Time) (*rate.Limiter, time.Time) {
+	b := s.find(id, hash)
+	if b != nil && b.generation == m.generation && !b.limit.off() {
+		return &b.limiter, s.tick(clock)
+	}
+	limit := m.of(id)
+	if limit.off() {
+		return nil, time.Time{}
+	}
+	now := s.tick(clock)
+	if b == nil {
+		return s.make(id, hash, limit, m.generation, now), now
+	}
+	b.adjust(limit, m.generation, now)
+	return &b.limiter, now
+}
+
+// make makes a bucket, or finds the shared one if there is no room for it. Should another slot have the same hash, which
+// nobody can bring about, there is none either.
+func (s *shard) make(id slot, hash uint64, limit Limit, generation uint64, now time.Time) *rate.Limiter {
+	if s.buckets[hash] != nil || len(s.buckets) >= s.most && !s.dropFull(now) {
 		s.counts[id.class].Shared++
 		return s.shared(id.class)
 	}
-	b := &bucket{id: id, limiter: rate.NewLimiter(limit.rate(), limit.Burst), fullAt: now}
+	b := &bucket{id: id, hash: hash, fullAt: now}
+	b.adjust(limit, generation, now)
+	b.limiter.AllowN(now, -limit.Burst) // it begins full
 	s.begin(b, now)
-	s.buckets[id] = b
+	s.buckets[hash] = b
 	heap.Push(&s.byFull, b)
-	return b.limiter
+	return &b.limiter
 }
 
 // shared is the limiter of those without a bucket.
@@ -146,11 +178,11 @@ func (s *shard) dropFull(now time.Time) bool {
 		missing := float64(first.limiter.Burst()) - first.limiter.TokensAt(now)
 		if missing <= 0 {
 			heap.Pop(&s.byFull)
-			delete(s.buckets, first.id)
+			delete(s.buckets, first.hash)
 			s.evicted++
 			return true
 		}
-		first.fullAt = now.Add(max(refill(first.limiter, missing), 1))
+		first.fullAt = now.Add(max(refill(&first.limiter, missing), 1))
 		heap.Fix(&s.byFull, 0)
 	}
 	return false
@@ -171,14 +203,15 @@ func (s *shard) addTo(stats *Stats) {
 
 func (l Limit) rate() rate.Limit { return rate.Limit(float64(l.PerMinute) / 60) }
 
-// adjust gives a limiter a new measure, where an override has come or gone. What it holds stays.
-func adjust(limiter *rate.Limiter, limit Limit, now time.Time) {
-	if limiter.Limit() != limit.rate() {
-		limiter.SetLimitAt(now, limit.rate())
+// adjust gives a bucket a new measure, where an override has come or gone. What it holds stays.
+func (b *bucket) adjust(limit Limit, generation uint64, now time.Time) {
+	b.generation = generation
+	if b.limit == limit {
+		return
 	}
-	if limiter.Burst() != limit.Burst {
-		limiter.SetBurstAt(now, limit.Burst)
-	}
+	b.limit = limit
+	b.limiter.SetLimitAt(now, limit.rate())
+	b.limiter.SetBurstAt(now, limit.Burst)
 }
 
 // until is how long a limiter has no token. It is zero where it has one.

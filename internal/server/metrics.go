@@ -5,11 +5,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/config"
 	"github.com/berthregistry/berth/internal/events/webhooks"
 	"github.com/berthregistry/berth/internal/oci"
 	"github.com/berthregistry/berth/internal/oci/scrub"
+	"github.com/berthregistry/berth/internal/oci/content/retention"
+	"github.com/berthregistry/berth/internal/oci/gc"
 	"github.com/berthregistry/berth/internal/projects"
 	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
@@ -28,6 +31,9 @@ type figures struct {
 	registry  *oci.Handler
 	hooks     *webhooks.Service
 	scrubber  *scrub.Scrubber
+	refusals  *audit.Recorder
+	kept      *retention.Service
+	collector *gc.Collector
 }
 
 // publish makes metrics of the figures. A component with a method Stats is added by a function like those below, one
@@ -41,6 +47,12 @@ func publish(o *observe.Observer, f figures) {
 	o.Publish(f.memory()...)
 	o.Publish(f.webhooks()...)
 	o.Publish(f.scrub()...)
+	o.Publish(f.audit()...)
+	o.Publish(f.retention()...)
+	if f.cfg.GC.Enabled {
+		o.Publish(f.collections()...)
+		o.Publish(f.collected()...)
+	}
 }
 
 func (f figures) database() []observe.Figure {

@@ -3,13 +3,13 @@ package server
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/ratelimit"
+	"github.com/berthregistry/berth/internal/rounds"
 )
 
 // overridesInterval is about how often a replica learns which subjects have rates of their own. It takes at most half as
@@ -21,28 +21,30 @@ type overrides struct {
 	store   *limits.Store
 	limiter *ratelimit.Limiter
 	logger  *slog.Logger
+
+	known   bool // the limiter has those of version
+	version int64
 }
 
 // Run looks until ctx ends. It returns nil: what fails is logged and tried again, and what was known holds meanwhile.
 func (o *overrides) Run(ctx context.Context) error {
-	for {
+	rounds.Every(ctx, overridesInterval, func(ctx context.Context) {
 		if err := o.Refresh(ctx); err != nil && ctx.Err() == nil {
 			o.logger.WarnContext(ctx, "read the rates of single subjects", slog.String("error", err.Error()))
 		}
-		timer := time.NewTimer(overridesInterval/2 + rand.N(overridesInterval)) // spreads replicas out
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
-	}
+	})
+	return nil
 }
 
-// Refresh is one round of Run. Errors: the context's and the database's.
+// Refresh is one round of Run, not for concurrent use. It reads the overrides where they have changed, which may be many.
+// Errors: the context's and the database's.
 func (o *overrides) Refresh(ctx context.Context) error {
 	if o.limiter == nil {
 		return nil
+	}
+	version, err := o.store.Version(ctx)
+	if err != nil || o.known && version == o.version {
+		return err //nolint:wrapcheck // says what it is about
 	}
 	rates, err := o.store.Rates(ctx)
 	if err != nil {
@@ -53,6 +55,7 @@ func (o *overrides) Refresh(ctx context.Context) error {
 		all[keyOf(subject)] = overrideOf(own)
 	}
 	o.limiter.Override(all)
+	o.known, o.version = true, version
 	return nil
 }
 

@@ -93,3 +93,32 @@ func TestMetricsAllocateLittle(t *testing.T) { //nolint:paralleltest // counts a
 		t.Errorf("%v allocations without metrics, %v with", off, on)
 	}
 }
+
+// BenchmarkRefused answers a caller who is over the limit, by a whole server in this process, without a network.
+func BenchmarkRefused(b *testing.B) {
+	for _, credential := range []struct{ name, header string }{{"user", ""}, {"address", "Bearer none"}} {
+		b.Run(credential.name, func(b *testing.B) {
+			cfg := settings(b.TempDir())
+			cfg.Admin.Token, cfg.Log.Level = benchToken, "info"
+			cfg.RateLimit.ReadRate, cfg.RateLimit.ReadBurst = 1, 1
+			handler := newHandler(b, cfg, server.Options{})
+			ask := func() int {
+				request := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/v2/bench/app/manifests/v1", nil)
+				request.SetBasicAuth("x", benchToken)
+				if credential.header != "" {
+					request.Header.Set("Authorization", credential.header)
+				}
+				recorder := httptest.NewRecorder()
+				handler.ServeHTTP(recorder, request)
+				return recorder.Code
+			}
+			ask()
+			b.ReportAllocs()
+			for b.Loop() {
+				if status := ask(); status != http.StatusTooManyRequests {
+					b.Fatalf("status %d", status)
+				}
+			}
+		})
+	}
+}

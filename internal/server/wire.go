@@ -162,7 +162,7 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 	}
 	publish(observer, figures{
 		cfg: cfg, backends: b, limits: rates, decisions: decisions, tenants: tenants, users: users, registry: registry,
-		hooks: hooks, scrubber: scrubber,
+		hooks: hooks, scrubber: scrubber, refusals: refusals, kept: kept, collector: collector,
 	})
 	workers := []front.Worker{
 		registry.Uploads, registry.Content, users.LastUses(), tenants.Janitor(opts.Logger), product,

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -17,13 +16,12 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/berthregistry/berth/internal/testenv/tool"
 )
 
 // DatabaseURLVariable names a PostgreSQL server on which tests may create databases, instead of one of their own.
 const DatabaseURLVariable = "TEST_DATABASE_URL"
-
-var errNoPostgres = errors.New("the programs of a PostgreSQL server (initdb, postgres) are missing: install them, on " +
-	"Debian by 'apt-get install -y postgresql', or set " + DatabaseURLVariable)
 
 var sharedCluster = sync.OnceValues(func() (*cluster, error) {
 	c, _, err := newCluster(nil)
@@ -98,13 +96,13 @@ type cluster struct {
 func newCluster(settings []string) (*cluster, *process, error) {
 	c := &cluster{superuser: randomName("berth_")}
 	var err error
-	if c.programs, err = findPostgres(); err != nil {
-		return nil, nil, err
+	if c.programs, err = tool.Postgres(); err != nil {
+		return nil, nil, fmt.Errorf("%w, or set %s", err, DatabaseURLVariable)
 	}
 	if c.dir, err = host.folder("postgres-"); err != nil {
 		return nil, nil, err
 	}
-	if c.user, err = unprivileged(); err != nil {
+	if c.user, err = tool.Unprivileged(); err != nil {
 		return nil, nil, err
 	}
 	if c.user != nil {
@@ -285,68 +283,12 @@ func execute(ctx context.Context, admin, statement string) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// findPostgres returns the folder of the server's programs: that of the search path, else the newest of Debian's,
-// which keeps them off the path.
 // PostgresProgram is the path of a program of PostgreSQL, such as pg_dump, of the version of the servers of tests.
 func PostgresProgram(tb testing.TB, name string) string {
 	tb.Helper()
-	dir, err := findPostgres()
+	dir, err := tool.Postgres()
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return filepath.Join(dir, name)
-}
-
-func findPostgres() (string, error) {
-	if path, err := exec.LookPath("initdb"); err == nil {
-		if resolved, err := filepath.EvalSymlinks(path); err == nil && isServer(filepath.Dir(resolved)) {
-			return filepath.Dir(resolved), nil
-		}
-	}
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin")
-	if err != nil {
-		return "", fmt.Errorf("look for PostgreSQL: %w", err)
-	}
-	newest, dir := 0, ""
-	for _, candidate := range found {
-		version, err := strconv.Atoi(filepath.Base(filepath.Dir(candidate)))
-		if err == nil && version > newest && isServer(candidate) {
-			newest, dir = version, candidate
-		}
-	}
-	if dir == "" {
-		return "", errNoPostgres
-	}
-	return dir, nil
-}
-
-func isServer(dir string) bool {
-	for _, program := range []string{"initdb", "postgres"} {
-		if _, err := exec.LookPath(filepath.Join(dir, program)); err != nil {
-			return false
-		}
-	}
-	return true
-}
-
-// unprivileged returns the user to run PostgreSQL as where the tests run as root, which it refuses, else nil.
-func unprivileged() (*syscall.Credential, error) {
-	if os.Geteuid() != 0 {
-		return nil, nil //nolint:nilnil // no credential is the answer
-	}
-	account, err := user.Lookup("postgres")
-	if err != nil {
-		if account, err = user.Lookup("nobody"); err != nil {
-			return nil, fmt.Errorf("find a user to run PostgreSQL as: %w", err)
-		}
-	}
-	uid, err := strconv.ParseUint(account.Uid, 10, 32)
-	if err != nil {
-		return nil, fmt.Errorf("read the ID of user %s: %w", account.Username, err)
-	}
-	gid, err := strconv.ParseUint(account.Gid, 10, 32)
-	if err != nil {
-		return nil, fmt.Errorf("read the group of user %s: %w", account.Username, err)
-	}
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }

@@ -21,9 +21,11 @@ func benchmarks() []benchmark {
 			benchmark{"append/" + kind, func(ctx context.Context, l *lab) ([]row, error) { return measureAppend(ctx, l, kind) }},
 			benchmark{"finish/" + kind, func(ctx context.Context, l *lab) ([]row, error) { return measureFinish(ctx, l, kind) }},
 			benchmark{"stalled/" + kind, func(ctx context.Context, l *lab) ([]row, error) { return measureStalled(ctx, l, kind) }},
-			benchmark{"abuser/" + kind, func(ctx context.Context, l *lab) ([]row, error) { return measureAbuser(ctx, l, kind) }},
 			benchmark{"memory/" + kind, func(ctx context.Context, l *lab) ([]row, error) { return measureMemory(ctx, l, kind) }},
 		)
+	}
+	for _, kind := range []string{onFolder, onPostgres} {
+		all = append(all, benchmark{"abuser/" + kind, func(ctx context.Context, l *lab) ([]row, error) { return measureAbuser(ctx, l, kind) }})
 	}
 	all = append(all, benchmark{"manifest", measureManifests}, benchmark{"collect", measureCollection})
 	for _, size := range sizes {

@@ -31,6 +31,11 @@ type child struct {
 
 // start runs a program whose output goes to a log in the stage's folder. Its environment is env and little else.
 func (st *stage) start(name string, env []string, path string, args ...string) (*child, error) {
+	return st.startAs(nil, name, env, path, args...)
+}
+
+// startAs is start as another user; nil is this one.
+func (st *stage) startAs(user *syscall.Credential, name string, env []string, path string, args ...string) (*child, error) {
 	c := &child{name: name, log: filepath.Join(st.dir, name+".log"), done: make(chan struct{})}
 	log, err := os.OpenFile(c.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -44,7 +49,7 @@ func (st *stage) start(name string, env []string, path string, args ...string) (
 	c.cmd = exec.Command(path, args...) //nolint:gosec,noctx // our own programs; stop ends them
 	c.cmd.Dir, c.cmd.Stdout, c.cmd.Stderr = st.dir, log, log
 	c.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + st.dir, "TMPDIR=" + scratch}, env...)
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt from the terminal is for this process alone
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: user} // an interrupt from the terminal is for this process alone
 	dieWithParent(c.cmd.SysProcAttr)
 
 	started := make(chan error)

@@ -16,6 +16,8 @@ import (
 const (
 	onFolder = "folder"
 	onS3     = "s3"
+	// onPostgres is S3 with PostgreSQL instead of SQLite, as several replicas have them.
+	onPostgres = "postgres+s3"
 )
 
 // repository is where everything is pushed.
@@ -57,7 +59,14 @@ func (st *stage) berthServerIn(ctx context.Context, name, kind string, settings 
 		"BERTH_RATELIMIT_ENABLED=false", // one caller asks for all that there is
 		"BERTH_DATABASE_URL=sqlite:" + filepath.Join(dir, "berth.db"),
 	}
-	if kind == onS3 {
+	if kind == onPostgres {
+		database, err := st.postgres(ctx)
+		if err != nil {
+			return nil, err
+		}
+		env = append(env, "BERTH_DATABASE_URL="+database)
+	}
+	if kind != onFolder {
 		bucket, credentials, err := st.bucket(ctx)
 		if err != nil {
 			return nil, err

@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/berthregistry/berth/internal/rounds"
 )
 
 const (
@@ -30,44 +31,24 @@ func (s *Service) Run(ctx context.Context) error {
 	var work sync.WaitGroup
 	work.Go(func() { s.every(ctx, tidyInterval, "remove old events", s.Tidy) })
 	work.Go(func() { s.every(ctx, sampleInterval, "count waiting events", s.Sample) })
-	for ctx.Err() == nil {
-		n, err := s.start(ctx, &work)
-		if err != nil && ctx.Err() == nil {
-			s.Logger.WarnContext(ctx, "deliver events", slog.String("error", err.Error()))
+	rounds.EveryOr(ctx, lookInterval, s.wake, func(ctx context.Context) {
+		for n, err := 1, error(nil); n > 0 && err == nil; {
+			if n, err = s.start(ctx, &work); err != nil && ctx.Err() == nil {
+				s.Logger.WarnContext(ctx, "deliver events", slog.String("error", err.Error()))
+			}
 		}
-		if n == 0 {
-			s.rest(ctx)
-		}
-	}
+	})
 	work.Wait()
 	s.client.CloseIdleConnections()
 	return nil
 }
 
-// rest waits until it is worth looking again.
-func (s *Service) rest(ctx context.Context) {
-	timer := time.NewTimer(lookInterval/2 + rand.N(lookInterval)) // spreads replicas out
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-s.wake:
-	case <-timer.C:
-	}
-}
-
 func (s *Service) every(ctx context.Context, interval time.Duration, what string, do func(context.Context) error) {
-	for {
+	rounds.Every(ctx, interval, func(ctx context.Context) {
 		if err := do(ctx); err != nil && ctx.Err() == nil {
 			s.Logger.WarnContext(ctx, "webhooks", slog.String("work", what), slog.String("error", err.Error()))
 		}
-		timer := time.NewTimer(interval/2 + rand.N(interval)) // spreads replicas out
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		}
-	}
+	})
 }
 
 // Dispatch does what Run does, until nothing is due that it may take.

@@ -45,24 +45,27 @@ func (id Identity) anonymous() bool {
 	return id.Credential.Principal.Kind == rbac.KindAnonymous
 }
 
-// Authenticate finds out who sent a request: nobody (no header), the holder of a registry token (Basic, with any user
-// name), or that of a bearer token. The challenge of a refusal asks for the scopes in need.
+// Identify finds out who sent a request: nobody (no header), the holder of a registry token (Basic, with any user name),
+// or that of a bearer token.
 //
-// Errors, all *ocierr.Error: 401 invalid_token for a credential that is malformed, unknown, expired or revoked, and for
-// more than one; 429 after too many log-ins that failed; 503 while the database does not answer.
-func (a *Access) Authenticate(r *http.Request, need ...Scope) (Identity, error) {
+// Errors, which Refuse makes an answer of: a credential that is malformed, unknown, expired or revoked, or more than one;
+// *ratelimit.Error after too many log-ins that failed; the context's and the database's.
+func (a *Access) Identify(r *http.Request) (Identity, error) {
 	header := r.Header["Authorization"]
 	if len(header) == 0 {
 		return anonymousIdentity(), nil
 	}
-	id, err := a.identify(r, header)
-	if err == nil {
-		return id, nil
-	}
+	return a.identify(r, header)
+}
+
+// Refuse is the answer to an error of Identify or Limit, always an *ocierr.Error: 401 invalid_token for a credential that
+// is no good, with a challenge that asks for the scopes in need; 429; 503 while the database does not answer. It is apart
+// from them because a challenge is more work than all of a 429.
+func (a *Access) Refuse(err error, need ...Scope) error {
 	if isRefused(err) {
-		return Identity{}, a.invalidToken(err, need...)
+		return a.invalidToken(err, need...)
 	}
-	return Identity{}, ocierr.From(err)
+	return ocierr.From(err)
 }
 
 // errHeader is for an Authorization header that no credential can be read from.

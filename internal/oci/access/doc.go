@@ -1,6 +1,6 @@
 // Package access answers two questions for the OCI plane: who is asking, and may they do this now.
 //
-// Authenticate turns an Authorization header into an Identity. Authorize asks the policy with the current state of the
+// Identify turns an Authorization header into an Identity. Authorize asks the policy with the current state of the
 // project and of the caller's role, and answers in the words of the token protocol: a challenge that names the scope
 // a client needs, a denial, or the same "unknown" that a project gets which does not exist. The token endpoint that
 // the challenge points to lives here too, since a grant is the same decision taken a little earlier.

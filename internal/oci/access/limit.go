@@ -5,36 +5,34 @@ import (
 	"errors"
 
 	"github.com/berthregistry/berth/internal/auth"
-	"github.com/berthregistry/berth/internal/oci/ocierr"
 	"github.com/berthregistry/berth/internal/ratelimit"
 	"github.com/berthregistry/berth/internal/rbac"
 )
 
-// Limit counts a request for whoever made it, after Authenticate has told who that is or has refused the credential: a
+// Limit counts a request for whoever made it, after Identify has told who that is or has refused the credential: a
 // request with one that is no good counts for its address. A request without a credential counts for nobody, as its
 // answer is a challenge.
 //
-// Errors, all *ocierr.Error: 429 over the limit; else that of Authenticate, as it is.
+// Errors: *ratelimit.Error over the limit; else that of Identify, as it is.
 func (a *Access) Limit(ctx context.Context, class ratelimit.Class, id Identity, authErr error) error {
-	switch {
-	case authErr == nil && !id.Presented:
+	if authErr == nil && !id.Presented {
 		return nil
-	case authErr != nil && !errors.Is(authErr, ocierr.Unauthorized): // not looked at, or limited already
-		return authErr
 	}
-	if err := a.limits.Take(ctx, class, limitKey(ctx, id.Credential)); err != nil {
-		return ocierr.From(err)
-	}
-	return authErr
+	return a.take(ctx, class, id.Credential, authErr)
 }
 
 // limitToken counts a token request, for the address if its credential was refused. Errors: *ratelimit.Error; else that
 // of looking at the credential, as it is.
 func (a *Access) limitToken(ctx context.Context, credential auth.Credential, authErr error) error {
+	return a.take(ctx, ratelimit.Token, credential, authErr)
+}
+
+// take counts what was looked at: not what failed to be, or was over the limit of log-ins already.
+func (a *Access) take(ctx context.Context, class ratelimit.Class, credential auth.Credential, authErr error) error {
 	if authErr != nil && !isRefused(authErr) {
 		return authErr
 	}
-	if err := a.limits.Take(ctx, ratelimit.Token, limitKey(ctx, credential)); err != nil {
+	if err := a.limits.Take(ctx, class, limitKey(ctx, credential)); err != nil {
 		return err //nolint:wrapcheck // says what it is about
 	}
 	return authErr

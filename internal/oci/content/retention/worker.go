@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/events"
 	"github.com/berthregistry/berth/internal/projects/quota"
+	"github.com/berthregistry/berth/internal/rounds"
 )
 
 const (
@@ -75,18 +75,12 @@ func (s *Service) Stats() Stats {
 // Run applies the rules of projects that are due until ctx ends. It returns nil: what fails is logged, and tried again the next
 // time. Any number of replicas may do so at once.
 func (s *Service) Run(ctx context.Context) error {
-	for {
+	rounds.Every(ctx, workerPause, func(ctx context.Context) {
 		if err := s.ApplyDue(ctx); err != nil && ctx.Err() == nil {
 			s.Logger.WarnContext(ctx, "apply retention rules", slog.String("error", err.Error()))
 		}
-		timer := time.NewTimer(workerPause/2 + rand.N(workerPause)) // spreads replicas out
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
-	}
+	})
+	return nil
 }
 
 // ApplyDue applies the rules of every project that is due and that no other replica has. Errors: the context's and the

@@ -139,6 +139,8 @@ func TestApply(t *testing.T) {
 			t.Errorf("%+v", preview)
 		}
 		rule := w.rule(asked)
+		w.exec(`INSERT INTO webhooks (id, project_id, url, events, secret, created_by, created_at, updated_at)
+			VALUES (?, ?, 'https://example.com/', ' tag.deleted manifest.deleted ', '', 'test', 0, 0)`, uuid.Must(uuid.NewV7()), w.project)
 		w.must(w.ApplyDue(ctx))
 		if n := len(w.tags("app")); n != len(all)+1 {
 			t.Errorf("%d tags before the rules are due", n)
@@ -168,6 +170,12 @@ func TestApply(t *testing.T) {
 		}
 		if n := w.count(`SELECT count(*) FROM tag_history WHERE digest IS NULL AND previous_digest IS NOT NULL AND audit_id IS NOT NULL`); n != 244 {
 			t.Errorf("%d entries of history", n)
+		}
+		for _, kind := range []string{"tag.deleted", "manifest.deleted"} {
+			told := w.count(`SELECT count(DISTINCT object) FROM events_outbox WHERE kind = ? AND data LIKE '%"actor":"system"%'`, kind)
+			if all := w.count(`SELECT count(*) FROM events_outbox WHERE kind = ?`, kind); told != 244 || all != 244 {
+				t.Errorf("%s: %d events of %d objects", kind, all, told)
+			}
 		}
 		usage, err := projects.NewService(w.db, projects.Options{}).Usage(ctx, w.project)
 		w.must(err)
