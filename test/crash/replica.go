@@ -40,7 +40,7 @@ type replica struct {
 	starting sync.Mutex // one start at a time
 	mu       sync.Mutex
 	child    *children.Child // nil while it is down
-	wanted   *children.Child // the one whose end is no surprise
+	wanted   map[*children.Child]struct{} // those whose end is no surprise
 }
 
 func (h *harness) newReplica(index int) (*replica, error) {
@@ -48,7 +48,7 @@ func (h *harness) newReplica(index int) (*replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &replica{h: h, index: index, address: address}
+	r := &replica{h: h, index: index, address: address, wanted: map[*children.Child]struct{}{}}
 	database, storage := h.database, h.storage
 	if h.o.backend == backendPostgres {
 		if database, err = r.proxyDatabase(database); err != nil {
@@ -98,21 +98,20 @@ func (r *replica) proxyStorage(storage string) (string, error) {
 }
 
 // start runs the replica, again and again while the faults before its database keep it from starting. One that is
-// killed while it starts is started again by who killed it.
+// killed while it starts is started again by who killed it. One that runs already stays as it is.
 func (r *replica) start(ctx context.Context, settings ...string) error {
 	r.starting.Lock()
 	defer r.starting.Unlock()
 	deadline := time.Now().Add(startWithin)
 	for {
-		child, err := children.Launch(r.h.o.program, slices.Concat(r.env, settings)...)
-		if err != nil {
-			return err //nolint:wrapcheck // says what it is about
+		child, err := r.launch(settings)
+		if err != nil || child == nil {
+			return err
 		}
-		r.become(child)
 		if err = child.Listen(); err == nil || r.meant(child) {
 			return nil
 		}
-		r.become(nil)
+		r.gone(child)
 		if r.postgres == nil || time.Now().After(deadline) {
 			r.h.violated(fmt.Sprintf("replica %d", r.index), "does not start: %v", err)
 			return err //nolint:wrapcheck // says what it is about
@@ -125,20 +124,36 @@ func (r *replica) start(ctx context.Context, settings ...string) error {
 	}
 }
 
-// become keeps the process that runs now, and watches for its end.
-func (r *replica) become(child *children.Child) {
+// launch starts a process, unless there is one, and watches for its end. Whoever kills meanwhile finds it or none.
+func (r *replica) launch(settings []string) (*children.Child, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.child != nil {
+		return nil, nil //nolint:nilnil // nothing to wait for
+	}
+	child, err := children.Launch(r.h.o.program, slices.Concat(r.env, settings)...)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what it is about
+	}
 	r.child = child
-	if child != nil {
-		go r.watch(child)
+	go r.watch(child)
+	return child, nil
+}
+
+// gone forgets a process that has ended.
+func (r *replica) gone(child *children.Child) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.child == child {
+		r.child = nil
 	}
 }
 
 func (r *replica) meant(child *children.Child) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.wanted == child
+	_, wanted := r.wanted[child]
+	return wanted
 }
 
 // watch notes a process that served and ended by itself.
@@ -149,15 +164,20 @@ func (r *replica) watch(child *children.Child) {
 	}
 }
 
-// kill ends the process at once, and what it had sent but its servers had not read.
-func (r *replica) kill() {
+// kill ends the process at once, and what it had sent but its servers had not read. It says whether there was one.
+func (r *replica) kill() bool {
 	r.mu.Lock()
 	child := r.child
-	r.child, r.wanted = nil, child
-	r.mu.Unlock()
+	r.child = nil
 	if child != nil {
-		child.Kill()
+		r.wanted[child] = struct{}{}
 	}
+	r.mu.Unlock()
+	if child == nil {
+		return false
+	}
+	child.Kill()
+	return true
 }
 
 // pause stops the process for a while, as a machine that swaps does.
