@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -44,9 +42,9 @@ type replica struct {
 }
 
 func (h *harness) newReplica(index int) (*replica, error) {
-	address, err := freeAddress()
+	address, err := children.FreeAddress()
 	if err != nil {
-		return nil, err
+		return nil, err //nolint:wrapcheck // says what it is about
 	}
 	r := &replica{h: h, index: index, address: address, wanted: map[*children.Child]struct{}{}}
 	database, storage := h.database, h.storage
@@ -62,7 +60,7 @@ func (h *harness) newReplica(index int) (*replica, error) {
 		"BERTH_ADDR=" + address, "BERTH_METRICS_ADDR=", "BERTH_LOG_LEVEL=warn", "BERTH_PUBLIC_URL=http://registry.example.com",
 		"BERTH_DATABASE_URL=" + database, "BERTH_STORAGE_URL=" + storage, "BERTH_CHUNK_SIZE=" + strconv.Itoa(h.chunk),
 		"BERTH_RATELIMIT_ENABLED=false", "BERTH_MAX_UPLOADS=0", "BERTH_ADMIN_PASSWORD=a long password for tests", "BERTH_ADMIN_TOKEN=" + adminToken,
-		"BERTH_UPLOAD_TTL=" + sessionLife.String(), "BERTH_SWEEP_DELAY=1s", "BERTH_UPLOAD_SPOOL_DIR=" + h.dir,
+		"BERTH_UPLOAD_TTL=" + h.sessionLife().String(), "BERTH_SWEEP_DELAY=1s", "BERTH_UPLOAD_SPOOL_DIR=" + h.dir,
 	}
 	if h.o.collect { // all the time, of what was deleted a moment ago
 		r.env = append(r.env, "BERTH_TRASH_TTL=1s", "BERTH_GC_INTERVAL=1s", "BERTH_GC_LEASE=1s", "BERTH_GC_LOAD=100",
@@ -234,17 +232,4 @@ func (h *harness) killAll() {
 	for _, r := range h.replicas {
 		r.kill()
 	}
-}
-
-// freeAddress is an address whose port lies below those that the system hands out, so that it stays free while the
-// replica is down.
-func freeAddress() (string, error) {
-	for range 100 {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+rand.IntN(10000)))
-		listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
-		if err == nil {
-			return address, listener.Close() //nolint:wrapcheck // a listener that cannot be closed was none
-		}
-	}
-	return "", errors.New("no free port between 20000 and 30000")
 }
