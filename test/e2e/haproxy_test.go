@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -144,10 +143,4 @@ func (h haproxy) wantNoFailures() {
 	if all["hrsp_5xx"] != "0" || all["hrsp_2xx"] == "0" {
 		h.t.Errorf("haproxy: %s answers of 5xx: %v", all["hrsp_5xx"], all)
 	}
-}
-
-// wantReady asks for the answer of a health check.
-func (w wire) wantReady(status int) {
-	w.t.Helper()
-	w.want(status, http.MethodGet, "/readyz", nil)
 }
