@@ -112,7 +112,7 @@ type Storage struct {
 	// Redirect answers blob GETs with a presigned URL where one object holds the blob.
 	Redirect bool `name:"storage-redirect" env:"BERTH_STORAGE_REDIRECT" default:"false" negatable:"" help:"Answer blob downloads with a presigned URL where one object holds the blob."`
 	// Timeout is how long S3 may take to begin an answer, or to take or give the next bytes.
-	Timeout time.Duration `name:"storage-timeout" env:"BERTH_STORAGE_TIMEOUT" default:"30s" help:"Time in which S3 has to begin an answer, or to take or give the next bytes; then clients get 503."`
+	Timeout time.Duration `name:"storage-timeout" env:"BERTH_STORAGE_TIMEOUT" default:"20s" help:"Time in which S3 has to begin an answer, or to take or give the next bytes; then clients get 503."`
 	// Attempts is how often a request is sent to S3 that fails at once.
 	Attempts int `name:"storage-attempts" env:"BERTH_STORAGE_ATTEMPTS" default:"4" help:"Times that a request is sent to S3 at most while it fails, 1 to 20; one that is not answered in time is sent once."`
 }

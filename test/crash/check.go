@@ -202,6 +202,11 @@ func (h *harness) rest(ctx context.Context, last bool) error {
 		return err
 	}
 	h.stats.change(func(s *stats) { s.swept += released })
+	if h.plant != nil {
+		if err := h.plant(ctx, a); err != nil {
+			return err
+		}
+	}
 	return a.compare(ctx)
 }
 

@@ -12,7 +12,8 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// TestThreat22KilledAtEveryStep is a short run on each backend. Everything that it draws comes from a seed of its own, which it prints.
+// TestThreat22KilledAtEveryStep is a short run on each backend. Everything that it draws comes from a seed of its own,
+// which it prints. One more run shows that the checks find what they are for.
 func TestThreat22KilledAtEveryStep(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "berth")
@@ -26,4 +27,8 @@ func TestThreat22KilledAtEveryStep(t *testing.T) {
 			check(t, o, t.Output())
 		})
 	}
+	t.Run("what is planted", func(t *testing.T) {
+		t.Parallel()
+		testWhatIsPlanted(t, program)
+	})
 }

@@ -66,11 +66,11 @@ type outage struct {
 // always is more requests than any test sends.
 const always = 1 << 30
 
-// TestThreat20StorageHangs has twenty times as many requests wait for storage, both ways, as there are connections to the
+// TestThreat20StorageHangs has fifteen times as many requests wait for storage, both ways, as there are connections to the
 // database: nobody is kept from what needs no storage.
 func TestThreat20StorageHangs(t *testing.T) {
 	t.Parallel()
-	const waiting = 20
+	const waiting = 15 // of each kind; no more than 16 objects are sent at once
 	b := servers(t)
 	separator := "?"
 	if strings.Contains(b.database, "?") {
