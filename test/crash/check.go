@@ -23,6 +23,7 @@ const collectByDefault = true
 
 const (
 	restWithin = 3 * time.Minute        // until nothing is under way any more
+	lastWithin = 10 * time.Minute       // the same at the end of the run, with all that it has left
 	restEvery  = 100 * time.Millisecond // between two looks
 	tidyWithin = 2 * time.Second        // until a replica has done what is due, before it is started once more
 	readers    = 4
@@ -185,7 +186,11 @@ func (h *harness) rest(ctx context.Context, last bool) error {
 		return err
 	}
 	defer a.close()
-	ctx, cancel := context.WithTimeout(ctx, restWithin)
+	within := restWithin
+	if last {
+		within = lastWithin
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	if err := until(ctx, "the database works on", a.idle); err != nil {
 		return err

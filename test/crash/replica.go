@@ -37,7 +37,7 @@ type replica struct {
 
 	starting sync.Mutex // one start at a time
 	mu       sync.Mutex
-	child    *children.Child // nil while it is down
+	child    *children.Child              // nil while it is down
 	wanted   map[*children.Child]struct{} // those whose end is no surprise
 }
 

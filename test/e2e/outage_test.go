@@ -216,7 +216,7 @@ func (f *fragile) during(w wire, o outage, layout string, session *session) {
 	blob, manifest := "/v2/outage/before/blobs/"+largest, "/v2/outage/before/manifests/one"
 	w.wantUnavailable(http.MethodPatch, session.location, session.blob[session.acked:], "Content-Range", session.rest())
 	if o.database {
-		for _, path := range []string{manifest, blob, session.location, "/v2/outage/before/tags/list", "/auth/token?scope=repository:outage/before:pull&service=" + f.host} {
+		for _, path := range []string{manifest, blob, session.location, "/v2/outage/before/tags/list"} {
 			w.wantUnavailable(http.MethodGet, path, nil)
 		}
 		w.wantUnavailable(http.MethodPut, "/v2/outage/before/manifests/two", encode(f.t, artifactOf(specs.Descriptor{
@@ -298,7 +298,7 @@ const sessionRepo = "outage/session"
 
 func (f *fragile) beginSession(w wire) *session {
 	f.t.Helper()
-	s := &session{blob: content(f.chunk + f.chunk/2), acked: f.chunk / 3}
+	s := &session{blob: content(f.chunk), acked: f.chunk / 3} // the rest is read before storage is asked
 	s.location = w.want(http.StatusAccepted, http.MethodPatch, w.begin(sessionRepo), s.blob[:s.acked]).location()
 	return s
 }

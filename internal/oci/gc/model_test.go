@@ -251,7 +251,7 @@ func (p *promises) give(repo string, d digest.Digest, now time.Time) {
 	p.until[[2]string{repo, d.String()}] = now.Add(12 * time.Hour)
 }
 
-// TestThreat19ThreeHoursOfCollection has as many collections as there are in three hours, half of them beside pushers that
+// TestThreat19ThreeHoursOfCollection has as many collections as there are in three hours, a third of them beside pushers that
 // ask for the same few blobs, mount them and push them: no blob is unknown within 12 hours of a positive answer. Between
 // them the clock takes steps up to the life of a link, so that links end under the pushers all the time, and many just
 // when a promise does.
@@ -263,7 +263,7 @@ func TestThreat19ThreeHoursOfCollection(t *testing.T) {
 		blobs := [][]byte{noise(chunkSize, 1), noise(2*chunkSize, 2), noise(300, 3)}
 		p := &promises{until: map[[2]string]time.Time{}}
 		gone, kept := 0, 0
-		for range collections / 2 {
+		for range collections / 3 {
 			var busy sync.WaitGroup
 			for i := range pushers {
 				order := random.Perm(len(blobs))
@@ -277,6 +277,7 @@ func TestThreat19ThreeHoursOfCollection(t *testing.T) {
 			busy.Wait()
 			w.clock.advance(steps[random.IntN(len(steps))])
 			w.collect()
+			w.collect() // also what the one before has only just queued
 			for key, until := range p.until {
 				content := blobs[slices.IndexFunc(blobs, func(b []byte) bool { return digest.FromBytes(b).String() == key[1] })]
 				switch known := w.has(key[0], content); {
