@@ -220,7 +220,7 @@ func (h *harness) tidy(ctx context.Context, a *audit, all bool) (bool, error) {
 	if err := h.replicas[0].start(ctx, atOnce...); err != nil {
 		return false, err
 	}
-	defer h.killAll()
+	defer h.replicas[0].end()
 	if h.o.collect {
 		if err := h.collect(ctx, restWithin, atOnce...); err != nil {
 			return false, err

@@ -124,7 +124,7 @@ func plantLostBlob(ctx context.Context, a *audit) ([]planted, error) {
 	_, blob, err := a.change(ctx, neededBlob, hideBlob)
 	return []planted{
 		{"a lost blob", blob, unexplained},
-		{"a dangling manifest", blob, "a live manifest with a blob that is hidden"},
+		{"a dangling manifest", "", "a live manifest with a blob that is hidden"},
 	}, err
 }
 

@@ -178,6 +178,27 @@ func (r *replica) kill() bool {
 	return true
 }
 
+// endWithin is how long a process that serves nobody may take to end.
+const endWithin = 30 * time.Second
+
+// end stops the process in good order: what it does in the background has then either happened or is noted.
+func (r *replica) end() {
+	r.mu.Lock()
+	child := r.child
+	if child != nil {
+		r.wanted[child] = struct{}{}
+	}
+	r.mu.Unlock()
+	if child == nil || child.Signal(syscall.SIGTERM) != nil {
+		return
+	}
+	select {
+	case <-child.Ended():
+	case <-time.After(endWithin):
+	}
+	r.kill()
+}
+
 // pause stops the process for a while, as a machine that swaps does.
 func (r *replica) pause(ctx context.Context, d time.Duration) {
 	r.mu.Lock()
