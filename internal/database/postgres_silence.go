@@ -31,7 +31,7 @@ func newPatientConn(conn net.Conn, silence time.Duration) *patientConn {
 
 func (c *patientConn) giveUp() {
 	c.silent.Store(true)
-	_ = c.Conn.Close() // ends the Read
+	_ = c.Close() // ends the Read
 }
 
 // Read implements net.Conn.

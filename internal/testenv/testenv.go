@@ -18,7 +18,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -64,7 +63,7 @@ func Tool(tb testing.TB, name string) string {
 	if name == "skopeo" || name == "haproxy" {
 		path, err := exec.LookPath(name)
 		if err != nil { // where Debian has daemons, and users do not look
-			path, err = exec.LookPath(filepath.Join("/usr/sbin", name))
+			path, err = exec.LookPath("/usr/sbin/" + name)
 		}
 		if err != nil {
 			tb.Fatalf("%s is missing: install it, on Debian by 'apt-get install -y %s': %v", name, name, err)
