@@ -14,6 +14,7 @@ KILLS       ?= 1000
 BACKEND     ?= sqlite postgres
 SEED        ?=
 DURATION    ?= 0s
+OUTAGE      ?=
 TESTFLAGS   ?=
 TESTTIMEOUT ?= 20m
 PACKAGES    ?= ./...
@@ -63,6 +64,7 @@ test-deps:
 		missing+=(postgresql)
 	fi
 	command -v skopeo >/dev/null || missing+=(skopeo)
+	command -v haproxy >/dev/null || [[ -x /usr/sbin/haproxy ]] || missing+=(haproxy)
 	command -v gcc >/dev/null || command -v clang >/dev/null || missing+=(gcc libc6-dev)
 	if (( $${#missing[@]} > 0 )); then
 		if (( $$(id -u) != 0 )) || ! command -v apt-get >/dev/null; then
@@ -167,9 +169,9 @@ fuzz: ## run each fuzz target for FUZZTIME
 		| xargs -0 -r awk 'match($$0, /^func Fuzz[A-Za-z0-9_]*\(/) { print FILENAME ":" substr($$0, 6, RLENGTH - 6) }' | sort)
 
 .PHONY: crash
-crash: ## kill it KILLS times per backend while everything fails, and check that nothing is lost; SEED=, BACKEND=, DURATION=
+crash: ## kill it KILLS times per backend while everything fails, and check that nothing is lost; SEED=, BACKEND=, DURATION=; OUTAGE=1m: only fail, for so long
 	@for backend in $(BACKEND); do
-		$(GO) run ./test/crash -backend "$$backend" -kills $(KILLS) -duration $(DURATION) $(if $(SEED),-seed $(SEED))
+		$(GO) run ./test/crash -backend "$$backend" -kills $(KILLS) -duration $(DURATION) $(if $(SEED),-seed $(SEED)) $(if $(OUTAGE),-outage $(OUTAGE))
 	done
 
 .PHONY: conformance

@@ -103,6 +103,8 @@ type Database struct {
 	URL SecretURL `name:"database-url" env:"BERTH_DATABASE_URL" default:"sqlite:data/berth.db" help:"sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE."`
 	// MaxConns bounds the connections of this replica. 0 leaves the choice to the kind of database.
 	MaxConns int `name:"database-max-conns" env:"BERTH_DATABASE_MAX_CONNS" default:"0" help:"Most connections of this replica; 0 lets the kind of database choose."`
+	// Timeout is how long PostgreSQL may take for a statement.
+	Timeout time.Duration `name:"database-timeout" env:"BERTH_DATABASE_TIMEOUT" default:"30s" help:"Time that PostgreSQL may take for a statement; then clients get 503."`
 }
 
 // Storage is where Berth keeps the bytes.
@@ -111,6 +113,10 @@ type Storage struct {
 	URL SecretURL `name:"storage-url" env:"BERTH_STORAGE_URL" default:"file:data/objects" help:"file:PATH, s3://BUCKET/PREFIX?region=&endpoint=&path_style=true, or the ARN of an S3 access point."`
 	// Redirect answers blob GETs with a presigned URL where one object holds the blob.
 	Redirect bool `name:"storage-redirect" env:"BERTH_STORAGE_REDIRECT" default:"false" negatable:"" help:"Answer blob downloads with a presigned URL where one object holds the blob."`
+	// Timeout is how long S3 may take to begin an answer, or to take or give the next bytes.
+	Timeout time.Duration `name:"storage-timeout" env:"BERTH_STORAGE_TIMEOUT" default:"20s" help:"Time in which S3 has to begin an answer, or to take or give the next bytes; then clients get 503."`
+	// Attempts is how often a request is sent to S3 that fails at once.
+	Attempts int `name:"storage-attempts" env:"BERTH_STORAGE_ATTEMPTS" default:"4" help:"Times that a request is sent to S3 at most while it fails, 1 to 20; one that is not answered in time is sent once."`
 }
 
 // Uploads bounds what pushes may take.

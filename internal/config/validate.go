@@ -21,6 +21,7 @@ const (
 	maxHeaderBytes  = 1 * MiB
 	maxPage         = 10_000
 	maxConns        = 10_000
+	maxAttempts     = 20
 	maxRefusals     = 10_000
 	minTokenLen     = 20
 	minPasswordLen  = 8
@@ -100,10 +101,13 @@ func (l Log) check(refuse refuseFunc) {
 func (d Database) check(refuse refuseFunc) {
 	checkDatabaseURL(refuse, "BERTH_DATABASE_URL", string(d.URL))
 	checkRange(refuse, "BERTH_DATABASE_MAX_CONNS", d.MaxConns, 0, maxConns)
+	checkPositive(refuse, "BERTH_DATABASE_TIMEOUT", d.Timeout)
 }
 
 func (s Storage) check(refuse refuseFunc) {
 	checkStorageURL(refuse, "BERTH_STORAGE_URL", string(s.URL))
+	checkPositive(refuse, "BERTH_STORAGE_TIMEOUT", s.Timeout)
+	checkRange(refuse, "BERTH_STORAGE_ATTEMPTS", s.Attempts, 1, maxAttempts)
 }
 
 func (u Uploads) check(refuse refuseFunc) {

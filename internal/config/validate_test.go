@@ -132,6 +132,12 @@ var badValues = map[string][]badValue{
 		with("negative", func(c *config.Config) { c.Database.MaxConns = -1 }),
 		with("huge", func(c *config.Config) { c.Database.MaxConns = 1 << 20 }),
 	},
+	"BERTH_DATABASE_TIMEOUT": durations(func(c *config.Config) *time.Duration { return &c.Database.Timeout }, 0, -1),
+	"BERTH_STORAGE_TIMEOUT":  durations(func(c *config.Config) *time.Duration { return &c.Storage.Timeout }, 0, -1),
+	"BERTH_STORAGE_ATTEMPTS": {
+		with("none", func(c *config.Config) { c.Storage.Attempts = 0 }),
+		with("many", func(c *config.Config) { c.Storage.Attempts = 21 }),
+	},
 	"BERTH_STORAGE_URL": texts(func(c *config.Config) *string { return (*string)(&c.Storage.URL) },
 		"", "file:", "data/objects", "s3:bucket", "s3://", "s3://u@bucket", "s3://bucket#x", "s3://b\x00cket", "arn:aws:s3:eu-west-1:1:accesspoint/x", "gs://bucket"),
 	"BERTH_CHUNK_SIZE": append(sizes(func(c *config.Config) *config.ByteSize { return &c.Uploads.ChunkSize }, 1, config.MiB-1, 5*config.GiB+1),

@@ -10,6 +10,7 @@ import (
 	"database/sql"
 	"errors"
 	"log/slog"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -31,6 +32,10 @@ type Config struct {
 	// MaxConns bounds the connections to PostgreSQL. The URL's pool_max_conns comes first; when neither is set it is
 	// four for each CPU and at least 16. SQLite does not use it.
 	MaxConns int
+	// Timeout bounds what PostgreSQL may take for a statement (statement_timeout, unless the URL sets that), and the wait
+	// for a free connection where it is shorter than ten seconds. A server that says nothing for somewhat longer is given
+	// up: behind a network that has gone, no timeout of its own would be heard of. Zero: [StatementTimeout]. SQLite does not use it.
+	Timeout time.Duration
 	// Logger hears of failures that no caller can be told. Nil: slog.Default().
 	Logger *slog.Logger
 	// Observer watches every call. Nil: nobody does.

@@ -25,11 +25,11 @@ type postgres struct {
 	// suspect is when a connection was last seen broken, in Unix nanoseconds. Connections not used since are asked
 	// whether they live before they are used: after a restart of the server all of them are dead.
 	suspect  atomic.Int64
-	patience time.Duration // acquireTimeout, but in tests
+	patience time.Duration // of those who wait for a free connection
 }
 
 func openPostgres(ctx context.Context, cfg Config) (*postgres, error) {
-	p := &postgres{logger: cfg.Logger, patience: acquireTimeout}
+	p := &postgres{logger: cfg.Logger, patience: min(acquireTimeout, cfg.timeout())}
 	config, err := postgresConfig(p, cfg)
 	if err != nil {
 		return nil, err

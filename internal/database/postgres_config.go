@@ -67,7 +67,7 @@ func postgresConfig(p *postgres, cfg Config) (*pgxpool.Config, error) {
 	}
 	for name, value := range map[string]string{
 		"application_name":                    ApplicationName,
-		"statement_timeout":                   milliseconds(StatementTimeout),
+		"statement_timeout":                   milliseconds(cfg.timeout()),
 		"lock_timeout":                        milliseconds(LockTimeout),
 		"idle_in_transaction_session_timeout": milliseconds(IdleInTransactionTimeout),
 	} {
@@ -81,7 +81,7 @@ func postgresConfig(p *postgres, cfg Config) (*pgxpool.Config, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &countedConn{Conn: c, trips: &p.exchanges}, nil
+		return &countedConn{Conn: newPatientConn(c, cfg.silence()), trips: &p.exchanges}, nil
 	}
 	conn.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{
@@ -95,6 +95,16 @@ func postgresConfig(p *postgres, cfg Config) (*pgxpool.Config, error) {
 	return config, nil
 }
 
+func (c Config) timeout() time.Duration {
+	if c.Timeout <= 0 {
+		return StatementTimeout
+	}
+	return c.Timeout
+}
+
+// silence is how long the server may say nothing while an answer is waited for: it gives up statements before that.
+func (c Config) silence() time.Duration { return c.timeout() + c.timeout()/10 }
+
 func maxConns(asked int) int32 {
 	if asked <= 0 {
 		asked = max(16, 4*runtime.NumCPU())
@@ -107,6 +117,7 @@ func milliseconds(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) 
 // migrationConfig is how migrations connect: outside the pool, without its timeouts.
 func migrationConfig(config *pgxpool.Config) *pgx.ConnConfig {
 	conn := config.ConnConfig.Copy()
+	conn.DialFunc = new(net.Dialer).DialContext // without their patience, too
 	for _, name := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"} {
 		conn.RuntimeParams[name] = "0"
 	}

@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -35,7 +36,7 @@ func (p *postgres) query(ctx context.Context, t *texts, args []any) (Rows, error
 }
 
 // start executes a read up to its first row. It repeats it once when the connection breaks under it: one that was idle
-// may have been dead for long.
+// may have been dead for long. Of a server that says nothing nobody waits for an answer twice.
 func (p *postgres) start(ctx context.Context, t *texts, args []any) (*pgRows, error) {
 	for attempt := 0; ; attempt++ {
 		conn, err := p.acquire(ctx)
@@ -48,7 +49,7 @@ func (p *postgres) start(ctx context.Context, t *texts, args []any) (*pgRows, er
 		}
 		broken := conn.Conn().IsClosed()
 		conn.Release()
-		if !broken || attempt > 0 || ctx.Err() != nil {
+		if !broken || attempt > 0 || ctx.Err() != nil || errors.Is(err, errSilent) {
 			return nil, err
 		}
 	}

@@ -18,6 +18,7 @@ type proxy struct {
 	listener net.Listener
 	target   string
 	cut      atomic.Int32
+	held     sync.RWMutex // for writing while nothing passes
 	done     sync.WaitGroup
 }
 
@@ -73,7 +74,10 @@ func (p *proxy) pump(to, from net.Conn, cut int32) {
 		if err != nil || p.cut.CompareAndSwap(cut, cutNothing) {
 			return
 		}
-		if _, err := io.Writer(to).Write(buffer[:n]); err != nil {
+		p.held.RLock()
+		_, err = io.Writer(to).Write(buffer[:n])
+		p.held.RUnlock()
+		if err != nil {
 			return
 		}
 	}

@@ -44,8 +44,9 @@ func TestUploadBodyWithoutContentRange(t *testing.T) {
 	})
 }
 
-// TestUploadBodyWithContentRange begins at the committed offset, whatever the Location says.
-func TestUploadBodyWithContentRange(t *testing.T) {
+// TestThreat21ReorderedPatches: a body with a Content-Range begins at the committed offset, whatever the Location says.
+// One that comes again, overlaps or leaves a gap is refused.
+func TestThreat21ReorderedPatches(t *testing.T) {
 	eachUploads(t, func(t *testing.T, env *ocitest.Env) {
 		c := env.Replica(t, ocitest.Options{}).Client
 		start := c.Start(uploadRepo)

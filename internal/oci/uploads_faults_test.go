@@ -11,9 +11,9 @@ import (
 	"github.com/berthregistry/berth/internal/oci/ocitest"
 )
 
-// TestUploadStorageFails has storage fail once, at each step of each chunk. The client hears 503, and sends the same
+// TestThreat23StorageFails has storage fail once, at each step of each chunk. The client hears 503, and sends the same
 // request again.
-func TestUploadStorageFails(t *testing.T) {
+func TestThreat23StorageFails(t *testing.T) {
 	const chunks = 4
 	content := noise(7*uploadChunk/2, 1)
 	requests := map[string]func(c *ocitest.Client, location string) ocitest.Answer{

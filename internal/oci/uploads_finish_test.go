@@ -11,8 +11,8 @@ import (
 	"github.com/berthregistry/berth/internal/oci/ocitest"
 )
 
-// TestUploadFinishedAgain repeats a PUT that succeeded.
-func TestUploadFinishedAgain(t *testing.T) {
+// TestThreat21ARetryAfterSuccess repeats a PUT that succeeded.
+func TestThreat21ARetryAfterSuccess(t *testing.T) {
 	eachUploads(t, func(t *testing.T, env *ocitest.Env) {
 		clock := &testClock{}
 		c := env.Replica(t, ocitest.Options{ChunkSize: uploadChunk, Clock: clock.Now}).Client
@@ -49,8 +49,8 @@ func TestUploadFinishedAgain(t *testing.T) {
 	})
 }
 
-// TestUploadWrongDigest ends the session, shows nothing, and releases every byte.
-func TestUploadWrongDigest(t *testing.T) {
+// TestThreat21WrongDigest ends the session, shows nothing, and releases every byte.
+func TestThreat21WrongDigest(t *testing.T) {
 	eachUploads(t, func(t *testing.T, env *ocitest.Env) {
 		clock := &testClock{}
 		r := env.Replica(t, ocitest.Options{ChunkSize: uploadChunk, Clock: clock.Now})

@@ -14,8 +14,8 @@ import (
 	"github.com/berthregistry/berth/internal/testenv"
 )
 
-// TestUploadDatabaseGoesAway stops the database under a body: 503, and the upload goes on once it is back.
-func TestUploadDatabaseGoesAway(t *testing.T) {
+// TestThreat23DatabaseGoesAway stops the database under a body: 503, and the upload goes on once it is back.
+func TestThreat23DatabaseGoesAway(t *testing.T) {
 	withoutLeaks(t, ocitest.Embedded, func(t *testing.T, env *ocitest.Env) {
 		server := testenv.PostgresServer(t)
 		env.DB = dbtest.Open(t, server.URL(t))

@@ -13,8 +13,8 @@ import (
 	"github.com/berthregistry/berth/internal/oci/ocitest"
 )
 
-// TestUploadTwoPutsAtOnce has two clients finish one session with contents of their own: one of them wins, whole.
-func TestUploadTwoPutsAtOnce(t *testing.T) {
+// TestThreat21TwoPutsAtOnce has two clients finish one session with contents of their own: one of them wins, whole.
+func TestThreat21TwoPutsAtOnce(t *testing.T) {
 	eachUploads(t, func(t *testing.T, env *ocitest.Env) {
 		p := newPair(t, env)
 		for round := range 8 {
@@ -99,8 +99,8 @@ func TestUploadSameBodyAtOnce(t *testing.T) {
 	})
 }
 
-// TestUploadPatchesAtOnce has writers append to one session from the same place: what is kept is one writer's, whole.
-func TestUploadPatchesAtOnce(t *testing.T) {
+// TestThreat21PatchesAtOnce has writers append to one session from the same place: what is kept is one writer's, whole.
+func TestThreat21PatchesAtOnce(t *testing.T) {
 	eachUploads(t, func(t *testing.T, env *ocitest.Env) {
 		p := newPair(t, env)
 		for round := range 8 {

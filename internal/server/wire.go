@@ -61,6 +61,7 @@ func openBackends(ctx context.Context, cfg config.Config, opts Options, observer
 func (b *backends) openStore(ctx context.Context, cfg config.Config, observer *observe.Observer) error {
 	options := s3.Options{
 		UploadMemory: int64(cfg.Uploads.Memory), SpoolDir: cfg.Uploads.SpoolDir, SpoolMax: int64(cfg.Uploads.SpoolMax),
+		IdleTimeout: cfg.Storage.Timeout, Attempts: cfg.Storage.Attempts,
 	}
 	if tracer := observer.Tracer(); tracer != nil {
 		options.Middleware = append(options.Middleware, s3.Tracing(tracer))
@@ -80,7 +81,7 @@ func (b *backends) openStore(ctx context.Context, cfg config.Config, observer *o
 
 func openDatabase(ctx context.Context, cfg config.Database, opts Options, observer *observe.Observer) (*database.DB, error) {
 	db, err := database.Open(ctx, database.Config{
-		URL: cfg.URL.Reveal(), MaxConns: cfg.MaxConns, Logger: opts.Logger, Observer: observer,
+		URL: cfg.URL.Reveal(), MaxConns: cfg.MaxConns, Timeout: cfg.Timeout, Logger: opts.Logger, Observer: observer,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("BERTH_DATABASE_URL: %w", err)

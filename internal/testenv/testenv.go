@@ -56,14 +56,17 @@ func exitOn(signals <-chan os.Signal) {
 	os.Exit(code)
 }
 
-// Tool returns the path of a tool: one that tools.versions pins, built first where it is missing, or skopeo, which is
-// the system's.
+// Tool returns the path of a tool: one that tools.versions pins, built first where it is missing, or skopeo or haproxy,
+// which are the system's.
 func Tool(tb testing.TB, name string) string {
 	tb.Helper()
-	if name == "skopeo" {
+	if name == "skopeo" || name == "haproxy" {
 		path, err := exec.LookPath(name)
+		if err != nil { // where Debian has daemons, and users do not look
+			path, err = exec.LookPath("/usr/sbin/" + name)
+		}
 		if err != nil {
-			tb.Fatalf("skopeo is missing: install it, on Debian by 'apt-get install -y skopeo': %v", err)
+			tb.Fatalf("%s is missing: install it, on Debian by 'apt-get install -y %s': %v", name, name, err)
 		}
 		return path
 	}

@@ -42,7 +42,11 @@ var (
 	bringForward = database.SQL(`UPDATE doomed_objects SET delete_after = 0`)
 	dueSessions  = database.SQL(`
 		SELECT count(*) FROM upload_sessions WHERE {bigint:$1} = 1 OR lease_until < {instant}`)
-	dueObjects  = database.SQL(`SELECT count(*) FROM doomed_objects`)
+	dueObjects = database.SQL(`SELECT count(*) FROM doomed_objects`)
+	// dueLinks are those whose promises were forgotten, and blobs that have lost one. A collection ends where another one is at
+	// work, so the end of one does not tell that nothing is left.
+	dueLinks = database.SQL(`
+		SELECT (SELECT count(*) FROM repository_blobs WHERE NOT held AND keep_until = 0) + (SELECT count(*) FROM blob_reviews)`)
 	chunkRows   = database.SQL(`SELECT object_key, size FROM chunks`)
 	doomedRows  = database.SQL(`SELECT object_key, size FROM doomed_objects`)
 	strayChunks = database.SQL(`
@@ -95,8 +99,8 @@ func (a *audit) bringForward(ctx context.Context) error {
 	return nil
 }
 
-// due is how many sessions and released objects are left to be tidied up. Sessions that a writer leases count if all is
-// true.
+// due is how many sessions and released objects are left to be tidied up. Sessions that a writer leases, and links and
+// blobs that nobody needs, count if all is true.
 func (a *audit) due(ctx context.Context, all bool) (int, error) {
 	leased := int64(0)
 	if all {
@@ -107,7 +111,11 @@ func (a *audit) due(ctx context.Context, all bool) (int, error) {
 		return 0, err
 	}
 	objects, err := a.count(ctx, dueObjects)
-	return int(sessions + objects), err
+	if err != nil || !all || !a.h.o.collect {
+		return int(sessions + objects), err
+	}
+	links, err := a.count(ctx, dueLinks)
+	return int(sessions + objects + links), err
 }
 
 // compare holds rows and objects against each other, and the ledger against a recount.

@@ -23,6 +23,7 @@ const collectByDefault = true
 
 const (
 	restWithin = 3 * time.Minute        // until nothing is under way any more
+	lastWithin = 10 * time.Minute       // the same at the end of the run, with all that it has left
 	restEvery  = 100 * time.Millisecond // between two looks
 	tidyWithin = 2 * time.Second        // until a replica has done what is due, before it is started once more
 	readers    = 4
@@ -188,7 +189,11 @@ func (h *harness) rest(ctx context.Context, last bool) error {
 		return err
 	}
 	defer a.close()
-	ctx, cancel := context.WithTimeout(ctx, restWithin)
+	within := restWithin
+	if last {
+		within = lastWithin
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	if err := until(ctx, "the database works on", a.idle); err != nil {
 		return err
@@ -205,6 +210,11 @@ func (h *harness) rest(ctx context.Context, last bool) error {
 		return err
 	}
 	h.stats.change(func(s *stats) { s.swept += released })
+	if h.plant != nil {
+		if err := h.plant(ctx, a); err != nil {
+			return err
+		}
+	}
 	return a.compare(ctx)
 }
 
@@ -213,7 +223,7 @@ func (h *harness) tidy(ctx context.Context, a *audit, all bool) (bool, error) {
 	if err := h.replicas[0].start(ctx, atOnce...); err != nil {
 		return false, err
 	}
-	defer h.killAll()
+	defer h.replicas[0].end()
 	if h.o.collect {
 		if err := h.collect(ctx, restWithin, atOnce...); err != nil {
 			return false, err

@@ -88,6 +88,7 @@ func (c *client) do(ctx context.Context, r request) answer {
 			continue // it has reached nobody
 		}
 		c.record(op, r, a)
+		c.h.pauseAfter(ctx, a)
 		return a
 	}
 }

@@ -12,8 +12,9 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// TestCrash is a short run on each backend. Everything that it draws comes from a seed of its own, which it prints.
-func TestCrash(t *testing.T) {
+// TestThreat22KilledAtEveryStep is a short run on each backend. Everything that it draws comes from a seed of its own,
+// which it prints. One more run shows that the checks find what they are for.
+func TestThreat22KilledAtEveryStep(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "berth")
 	if err := children.Build(t.Context(), "../../cmd/api", program); err != nil {
@@ -26,4 +27,8 @@ func TestCrash(t *testing.T) {
 			check(t, o, t.Output())
 		})
 	}
+	t.Run("what is planted", func(t *testing.T) {
+		t.Parallel()
+		testWhatIsPlanted(t, program)
+	})
 }

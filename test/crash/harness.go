@@ -32,6 +32,8 @@ type harness struct {
 	traps    faults.Traps
 	replicas []*replica
 	began    time.Time
+	// plant breaks what is at rest, in tests of this program. It may be nil.
+	plant func(ctx context.Context, a *audit) error
 
 	mu         sync.Mutex
 	violations []history.Violation

@@ -104,48 +104,62 @@ func (h *harness) killOnce(ctx context.Context, random *rand.Rand) error {
 	}
 	select {
 	case index := <-sprung:
-		h.stats.kill(step)
-		return h.replicas[index].start(ctx)
+		return h.killedAt(ctx, step, index, victim)
 	case <-ctx.Done():
 		h.traps.Disarm()
 		return nil
 	case <-time.After(trapWithin):
 	}
 	if !h.traps.Disarm() { // it has sprung at the last moment
-		h.stats.kill(step)
-		return h.replicas[<-sprung].start(ctx)
+		return h.killedAt(ctx, step, <-sprung, victim)
 	}
-	h.stats.miss(step)
-	return h.killNow(ctx, victim, atRandom)
+	return h.killedAt(ctx, step, nobody, victim)
 }
 
-// set arms a trap and gives the replica that it ends.
+// nobody is the replica that a trap has ended which none came to, or one that was being ended already.
+const nobody = -1
+
+// killedAt starts a replica again that a trap has ended, or else ends one at a random time.
+func (h *harness) killedAt(ctx context.Context, step faults.Step, index int, victim *replica) error {
+	if index == nobody {
+		h.stats.miss(step)
+		return h.killNow(ctx, victim, atRandom)
+	}
+	h.stats.kill(step)
+	return h.replicas[index].start(ctx)
+}
+
+// set arms a trap and gives the replica that it ends, or nobody.
 func (h *harness) set(step faults.Step, skip int) <-chan int {
 	sprung := make(chan int, 1)
 	spring := func(replica int) {
-		h.replicas[replica].kill()
-		sprung <- replica
+		if h.replicas[replica].kill() {
+			sprung <- replica
+		} else {
+			sprung <- nobody
+		}
 	}
 	h.traps.Arm(step, faults.AnyReplica, skip, spring)
 	return sprung
 }
 
 func (h *harness) killNow(ctx context.Context, victim *replica, step faults.Step) error {
-	victim.kill()
-	h.stats.kill(step)
+	if victim.kill() {
+		h.stats.kill(step)
+	}
 	return victim.start(ctx)
 }
 
 // killStarting kills a replica, and once more while it starts.
 func (h *harness) killStarting(ctx context.Context, victim *replica, random *rand.Rand) error {
-	victim.kill()
-	h.stats.kill(atRandom)
+	if victim.kill() {
+		h.stats.kill(atRandom)
+	}
 	delay := time.Duration(random.Int64N(int64(longestGap)))
 	again := make(chan struct{})
 	go func() {
 		defer close(again)
-		if wait(ctx, delay) {
-			victim.kill()
+		if wait(ctx, delay) && victim.kill() {
 			h.stats.kill(starting)
 		}
 	}()

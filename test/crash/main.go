@@ -37,6 +37,7 @@ type options struct {
 	collect  bool          // runs "berth gc", too
 	program  string        // the registry; built when empty
 	history  string        // file for the operations, as lines of JSON
+	outage   time.Duration // instead of kills: each server fails once in each way for so long
 }
 
 const (
@@ -48,8 +49,8 @@ func (o options) validate() error {
 	switch {
 	case o.backend != backendSQLite && o.backend != backendPostgres:
 		return fmt.Errorf("-backend is %q, want %s or %s", o.backend, backendSQLite, backendPostgres)
-	case o.kills <= 0 && o.duration <= 0:
-		return errors.New("neither -kills nor -duration bounds the run")
+	case o.outage < 0 || o.outage == 0 && o.kills <= 0 && o.duration <= 0:
+		return errors.New("neither -kills nor -duration nor -outage bounds the run")
 	case o.workers < 1 || o.round < 1:
 		return errors.New("-workers and -round have to be 1 or more")
 	}
@@ -68,6 +69,7 @@ func main() {
 	flag.BoolVar(&o.collect, "gc", collectByDefault, "also run the program's gc command")
 	flag.StringVar(&o.program, "program", "", "the registry to run; built from these sources by default")
 	flag.StringVar(&o.history, "history", "", "write every operation to this file, as a line of JSON")
+	flag.DurationVar(&o.outage, "outage", 0, "kill nobody: let database and storage fail in each way for so long")
 	flag.Parse()
 	if err := o.validate(); err != nil {
 		fmt.Fprintln(os.Stderr, "crash:", err)
@@ -82,8 +84,8 @@ func main() {
 // check runs the harness and fails where the registry does.
 func check(tb testing.TB, o options, out io.Writer) {
 	tb.Helper()
-	_, _ = fmt.Fprintf(out, "crash: %s, seed %d; the same again: go run ./test/crash -backend %s -seed %d -kills %d -workers %d -round %d -large=%t\n",
-		o.backend, o.seed, o.backend, o.seed, o.kills, o.workers, o.round, o.large)
+	_, _ = fmt.Fprintf(out, "crash: %s, seed %d; the same again: go run ./test/crash -backend %s -seed %d -kills %d -workers %d -round %d -large=%t -outage %s\n",
+		o.backend, o.seed, o.backend, o.seed, o.kills, o.workers, o.round, o.large, o.outage)
 	dir := tb.TempDir()
 	if o.program == "" {
 		o.program = filepath.Join(dir, "berth")
@@ -96,12 +98,16 @@ func check(tb testing.TB, o options, out io.Writer) {
 		tb.Fatal(err)
 	}
 	defer h.close()
-	err = h.run(tb.Context())
+	work := h.run
+	if o.outage > 0 {
+		work = h.outages
+	}
+	err = work(tb.Context())
 	h.summarize(out)
 	if err != nil {
 		tb.Errorf("crash: %v", err)
 	}
-	if h.stats.killed() == 0 || h.stats.trees == 0 {
+	if o.outage == 0 && h.stats.killed() == 0 || h.stats.trees == 0 {
 		tb.Errorf("crash: %d kills, %d manifests: too little to show anything", h.stats.killed(), h.stats.trees)
 	}
 	for i, v := range h.violations {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -39,16 +37,16 @@ type replica struct {
 
 	starting sync.Mutex // one start at a time
 	mu       sync.Mutex
-	child    *children.Child // nil while it is down
-	wanted   *children.Child // the one whose end is no surprise
+	child    *children.Child              // nil while it is down
+	wanted   map[*children.Child]struct{} // those whose end is no surprise
 }
 
 func (h *harness) newReplica(index int) (*replica, error) {
-	address, err := freeAddress()
+	address, err := children.FreeAddress()
 	if err != nil {
-		return nil, err
+		return nil, err //nolint:wrapcheck // says what it is about
 	}
-	r := &replica{h: h, index: index, address: address}
+	r := &replica{h: h, index: index, address: address, wanted: map[*children.Child]struct{}{}}
 	database, storage := h.database, h.storage
 	if h.o.backend == backendPostgres {
 		if database, err = r.proxyDatabase(database); err != nil {
@@ -62,7 +60,7 @@ func (h *harness) newReplica(index int) (*replica, error) {
 		"BERTH_ADDR=" + address, "BERTH_METRICS_ADDR=", "BERTH_LOG_LEVEL=warn", "BERTH_PUBLIC_URL=http://registry.example.com",
 		"BERTH_DATABASE_URL=" + database, "BERTH_STORAGE_URL=" + storage, "BERTH_CHUNK_SIZE=" + strconv.Itoa(h.chunk),
 		"BERTH_RATELIMIT_ENABLED=false", "BERTH_MAX_UPLOADS=0", "BERTH_ADMIN_PASSWORD=a long password for tests", "BERTH_ADMIN_TOKEN=" + adminToken,
-		"BERTH_UPLOAD_TTL=" + sessionLife.String(), "BERTH_SWEEP_DELAY=1s", "BERTH_UPLOAD_SPOOL_DIR=" + h.dir,
+		"BERTH_UPLOAD_TTL=" + h.sessionLife().String(), "BERTH_SWEEP_DELAY=1s", "BERTH_UPLOAD_SPOOL_DIR=" + h.dir,
 	}
 	if h.o.collect { // all the time, of what was deleted a moment ago
 		r.env = append(r.env, "BERTH_TRASH_TTL=1s", "BERTH_GC_INTERVAL=1s", "BERTH_GC_LEASE=1s", "BERTH_GC_LOAD=100",
@@ -98,21 +96,20 @@ func (r *replica) proxyStorage(storage string) (string, error) {
 }
 
 // start runs the replica, again and again while the faults before its database keep it from starting. One that is
-// killed while it starts is started again by who killed it.
+// killed while it starts is started again by who killed it. One that runs already stays as it is.
 func (r *replica) start(ctx context.Context, settings ...string) error {
 	r.starting.Lock()
 	defer r.starting.Unlock()
 	deadline := time.Now().Add(startWithin)
 	for {
-		child, err := children.Launch(r.h.o.program, slices.Concat(r.env, settings)...)
-		if err != nil {
-			return err //nolint:wrapcheck // says what it is about
+		child, err := r.launch(settings)
+		if err != nil || child == nil {
+			return err
 		}
-		r.become(child)
 		if err = child.Listen(); err == nil || r.meant(child) {
 			return nil
 		}
-		r.become(nil)
+		r.gone(child)
 		if r.postgres == nil || time.Now().After(deadline) {
 			r.h.violated(fmt.Sprintf("replica %d", r.index), "does not start: %v", err)
 			return err //nolint:wrapcheck // says what it is about
@@ -125,20 +122,36 @@ func (r *replica) start(ctx context.Context, settings ...string) error {
 	}
 }
 
-// become keeps the process that runs now, and watches for its end.
-func (r *replica) become(child *children.Child) {
+// launch starts a process, unless there is one, and watches for its end. Whoever kills meanwhile finds it or none.
+func (r *replica) launch(settings []string) (*children.Child, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.child != nil {
+		return nil, nil //nolint:nilnil // nothing to wait for
+	}
+	child, err := children.Launch(r.h.o.program, slices.Concat(r.env, settings)...)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says what it is about
+	}
 	r.child = child
-	if child != nil {
-		go r.watch(child)
+	go r.watch(child)
+	return child, nil
+}
+
+// gone forgets a process that has ended.
+func (r *replica) gone(child *children.Child) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.child == child {
+		r.child = nil
 	}
 }
 
 func (r *replica) meant(child *children.Child) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.wanted == child
+	_, wanted := r.wanted[child]
+	return wanted
 }
 
 // watch notes a process that served and ended by itself.
@@ -149,15 +162,41 @@ func (r *replica) watch(child *children.Child) {
 	}
 }
 
-// kill ends the process at once, and what it had sent but its servers had not read.
-func (r *replica) kill() {
+// kill ends the process at once, and what it had sent but its servers had not read. It says whether there was one.
+func (r *replica) kill() bool {
 	r.mu.Lock()
 	child := r.child
-	r.child, r.wanted = nil, child
-	r.mu.Unlock()
+	r.child = nil
 	if child != nil {
-		child.Kill()
+		r.wanted[child] = struct{}{}
 	}
+	r.mu.Unlock()
+	if child == nil {
+		return false
+	}
+	child.Kill()
+	return true
+}
+
+// endWithin is how long a process that serves nobody may take to end.
+const endWithin = 30 * time.Second
+
+// end stops the process in good order: what it does in the background has then either happened or is noted.
+func (r *replica) end() {
+	r.mu.Lock()
+	child := r.child
+	if child != nil {
+		r.wanted[child] = struct{}{}
+	}
+	r.mu.Unlock()
+	if child == nil || child.Signal(syscall.SIGTERM) != nil {
+		return
+	}
+	select {
+	case <-child.Ended():
+	case <-time.After(endWithin):
+	}
+	r.kill()
 }
 
 // pause stops the process for a while, as a machine that swaps does.
@@ -214,17 +253,4 @@ func (h *harness) killAll() {
 	for _, r := range h.replicas {
 		r.kill()
 	}
-}
-
-// freeAddress is an address whose port lies below those that the system hands out, so that it stays free while the
-// replica is down.
-func freeAddress() (string, error) {
-	for range 100 {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+rand.IntN(10000)))
-		listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
-		if err == nil {
-			return address, listener.Close() //nolint:wrapcheck // a listener that cannot be closed was none
-		}
-	}
-	return "", errors.New("no free port between 20000 and 30000")
 }

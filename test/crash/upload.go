@@ -30,7 +30,7 @@ const (
 func (w *worker) upload(ctx context.Context, repo string, b blob) bool {
 	w.catalog.addBlob(repo, b)
 	s := style(w.random.IntN(int(styles)))
-	for range mostUploads {
+	for range w.h.patience(mostUploads) {
 		if ctx.Err() != nil {
 			return false
 		}
@@ -97,7 +97,7 @@ type upload struct {
 
 // run goes on until the session is finished, or lost, or too much trouble.
 func (u *upload) run(ctx context.Context) bool {
-	for range mostAttempts {
+	for range u.w.h.patience(mostAttempts) {
 		if ctx.Err() != nil {
 			return false
 		}
@@ -161,7 +161,7 @@ func (u *upload) chunks(ctx context.Context) bool {
 
 // resume asks the session how much it holds, and says whether it goes on from there.
 func (u *upload) resume(ctx context.Context) bool {
-	for range mostAttempts {
+	for range u.w.h.patience(mostAttempts) {
 		if ctx.Err() != nil {
 			return false
 		}
@@ -173,7 +173,7 @@ func (u *upload) resume(ctx context.Context) bool {
 			return u.goOn(a)
 		case a.status != http.StatusNotFound:
 			u.w.h.violated(u.what("GET"), "answered %d: %s", a.status, a.body)
-		case !u.named && time.Since(u.active) < sessionLife/2:
+		case !u.named && time.Since(u.active) < u.w.h.sessionLife()/2:
 			u.w.h.violated(u.what("GET"), "the session is lost, %d bytes of it were acknowledged", u.acked)
 		}
 		return false

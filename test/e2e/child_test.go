@@ -33,6 +33,10 @@ func TestProcess(t *testing.T) {
 			each(t, func(t *testing.T, b backends) { test(t, program, b) })
 		})
 	}
+	t.Run("restarted one after the other", func(t *testing.T) {
+		t.Parallel()
+		testRollingRestart(t, program)
+	})
 }
 
 // child is a running program.

@@ -18,9 +18,9 @@ func (r *registry) replica(t *testing.T, i int) wire {
 	return wireTo(t, r.replicas[i]).basic(adminToken)
 }
 
-// TestReplicasPullAtOnce pushes on one replica and pulls on the other one the moment it is acknowledged, in both
+// TestThreat24PulledAtOnceElsewhere pushes on one replica and pulls on the other one the moment it is acknowledged, in both
 // directions at the same time.
-func TestReplicasPullAtOnce(t *testing.T) {
+func TestThreat24PulledAtOnceElsewhere(t *testing.T) {
 	t.Parallel()
 	r := start(t, servers(t), 2)
 	var wg sync.WaitGroup
@@ -87,8 +87,8 @@ func TestReplicasBehindAProxy(t *testing.T) {
 	same(t, blobsOf(t, nobody), r.admin(t).readBack("spread-of-nobody/app", "one"))
 }
 
-// TestReplicasShareSessions goes on with a session on the other replica, request by request.
-func TestReplicasShareSessions(t *testing.T) {
+// TestThreat24SessionsGoOnElsewhere goes on with a session on the other replica, request by request.
+func TestThreat24SessionsGoOnElsewhere(t *testing.T) {
 	t.Parallel()
 	b := servers(t)
 	r := start(t, b, 2)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -238,39 +239,81 @@ func (m *model) keepsItsWord() {
 	}
 }
 
-// TestThreeHoursOfCollection collects without end against pushes of the same few blobs while three hours, and the lives
-// of links many times over, go by on the clock: no blob is unknown within 12 hours of a positive answer.
-func TestThreeHoursOfCollection(t *testing.T) {
+// promises are until when a client may rely on the blobs of repositories.
+type promises struct {
+	mu    sync.Mutex
+	until map[[2]string]time.Time
+}
+
+func (p *promises) give(repo string, d digest.Digest, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.until[[2]string{repo, d.String()}] = now.Add(12 * time.Hour)
+}
+
+// TestThreat19ThreeHoursOfCollection has as many collections as there are in three hours, a third of them beside pushers that
+// ask for the same few blobs, mount them and push them: no blob is unknown within 12 hours of a positive answer. Between
+// them the clock takes steps up to the life of a link, so that links end under the pushers all the time, and many just
+// when a promise does.
+func TestThreat19ThreeHoursOfCollection(t *testing.T) {
+	const collections, pushers = 180, 3 // one a minute
+	steps := []time.Duration{time.Minute, time.Hour, 6 * time.Hour, 12*time.Hour - time.Second, 12 * time.Hour, 24 * time.Hour}
 	each(t, ocitest.Options{}, func(t *testing.T, w *world) {
+		random := rand.New(rand.NewPCG(19, 3))
 		blobs := [][]byte{noise(chunkSize, 1), noise(2*chunkSize, 2), noise(300, 3)}
-		last := make([]time.Time, len(blobs))
-		start := w.clock.Now()
-		for round := 0; w.clock.Now().Sub(start) < 3*time.Hour; round++ {
-			i := round % len(blobs)
-			switch round / len(blobs) % 3 {
-			case 0:
-				w.Push("demo/app", blobs[i])
-				last[i] = w.clock.Now()
-			case 1: // as old as a link can be of which a HEAD still says yes
-				w.exec(`UPDATE repository_blobs SET keep_until = ?`, w.clock.Now().Add(time.Minute).UnixMicro())
-				if w.Do(http.MethodHead, "/v2/demo/app/blobs/"+digest.FromBytes(blobs[i]).String(), nil).Status == http.StatusOK {
-					last[i] = w.clock.Now()
-				}
-				w.exec(`UPDATE repository_blobs SET keep_until = 0 WHERE keep_until < ?`, w.clock.Now().Add(time.Hour).UnixMicro())
-				for j := range last {
-					if j != i {
-						last[j] = time.Time{} // their promise was taken away behind the server's back
+		p := &promises{until: map[[2]string]time.Time{}}
+		gone, kept := 0, 0
+		for range collections / 3 {
+			var busy sync.WaitGroup
+			for i := range pushers {
+				order := random.Perm(len(blobs))
+				busy.Go(func() {
+					for _, b := range order {
+						w.rely(p, fmt.Sprintf("demo/app%d", i%2), fmt.Sprintf("demo/app%d", (i+1)%2), blobs[b])
 					}
-				}
+				})
 			}
 			w.collect()
-			for i, at := range last {
-				if !at.IsZero() && !w.has("demo/app", blobs[i]) {
-					t.Fatalf("round %d: blob %d is unknown %s after a positive answer", round, i, w.clock.Now().Sub(at))
+			busy.Wait()
+			w.clock.advance(steps[random.IntN(len(steps))])
+			w.collect()
+			w.collect() // also what the one before has only just queued
+			for key, until := range p.until {
+				content := blobs[slices.IndexFunc(blobs, func(b []byte) bool { return digest.FromBytes(b).String() == key[1] })]
+				switch known := w.has(key[0], content); {
+				case known:
+					kept++
+				case w.clock.Now().Before(until):
+					t.Fatalf("%s: %s is unknown %s before its promise ends", key[0], key[1], until.Sub(w.clock.Now()))
+				default:
+					gone++
+					delete(p.until, key)
 				}
 			}
-			w.clock.advance(3 * time.Minute)
 		}
 		w.consistent()
+		if gone < collections/10 || kept < collections/10 {
+			t.Errorf("%d blobs were found and %d had gone: too little to show anything", kept, gone)
+		}
 	})
+}
+
+// rely does what a pusher does with a blob: look whether it is there, mount it, or push it. It notes what is promised,
+// from the time at which it began to ask. It may be called from any goroutine.
+func (w *world) rely(p *promises, repo, other string, content []byte) {
+	d, began := digest.FromBytes(content), w.clock.Now()
+	a := w.send(http.MethodHead, "/v2/"+repo+"/blobs/"+d.String(), nil)
+	if a.Status == http.StatusNotFound {
+		a = w.send(http.MethodPost, "/v2/"+repo+"/blobs/uploads/?from="+other+"&mount="+d.String(), nil)
+	}
+	if a.Status == http.StatusAccepted {
+		a = w.send(http.MethodPut, ocitest.Query(a.Header.Get("Location"), "digest", d.String()), content)
+	}
+	switch a.Status {
+	case http.StatusOK, http.StatusCreated:
+		p.give(repo, d, began)
+	case http.StatusServiceUnavailable:
+	default:
+		w.t.Errorf("%s: answered %d: %s", repo, a.Status, a.Body)
+	}
 }

@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -61,10 +62,23 @@ func (s *Store) configure(o *awss3.Options) {
 	o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
 		r.MaxAttempts = s.options.Attempts
 		r.MaxBackoff = s.options.MaxBackoff
+		r.Retryables = append([]retry.IsErrorRetryable{notInTime{}}, r.Retryables...)
 	})
 	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 	o.APIOptions = append(o.APIOptions, s.options.Middleware...)
+}
+
+// notInTime keeps requests from being sent again to a server that hangs.
+type notInTime struct{}
+
+// IsErrorRetryable implements retry.IsErrorRetryable.
+func (notInTime) IsErrorRetryable(err error) aws.Ternary {
+	var failed net.Error
+	if errors.As(err, &failed) && failed.Timeout() {
+		return aws.FalseTernary
+	}
+	return aws.UnknownTernary
 }
 
 // transport starts from the SDK's own, which carries the CA bundle of the environment.

@@ -118,6 +118,26 @@ func commitOnly(t *testing.T, store *s3.Store) error {
 	return err
 }
 
+// TestHangsAreNotRepeated: whoever has waited for as long as a server may take does not wait for that again.
+func TestHangsAreNotRepeated(t *testing.T) {
+	var sent atomic.Int32
+	f := newFront(t, s3.Options{IdleTimeout: 100 * time.Millisecond}, func(_ *front, _ http.ResponseWriter, r *http.Request) bool {
+		sent.Add(1)
+		return hang(r)
+	})
+	err := commitOnly(t, f.Store)
+	if !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("put: %v", err)
+	}
+	puts := sent.Swap(0) // and what Abort sends
+	if _, err := f.Open(t.Context(), key, 0, -1); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("open: %v", err)
+	}
+	if gets := sent.Load(); puts != 2 || gets != 1 {
+		t.Errorf("a put and its removal were sent %d times, a get %d times", puts, gets)
+	}
+}
+
 func TestCutBody(t *testing.T) {
 	const sent, promised = 100_000, 200_000
 	for name, answer := range map[string]func(http.ResponseWriter, *http.Request){

@@ -27,17 +27,34 @@ const maxPuts = 16
 
 // put stores the bytes of a spool as one object.
 func (s *Store) put(ctx context.Context, key string, body *spool) error {
-	select {
-	case s.puts <- struct{}{}:
-		defer func() { <-s.puts }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if err := s.takeTurn(ctx, key); err != nil {
+		return err
 	}
+	defer func() { <-s.puts }()
 	ctx, seen := watchAttempts(ctx)
 	err := s.conditionally(func(ifNoneMatch *string) error {
 		return s.putOnce(ctx, key, body, ifNoneMatch)
 	})
 	return s.verdict(ctx, "put", key, err, seen, body.size(), checksum(body))
+}
+
+// takeTurn waits until fewer than maxPuts objects are being sent: no longer than a server that hangs keeps those.
+func (s *Store) takeTurn(ctx context.Context, key string) error {
+	select {
+	case s.puts <- struct{}{}:
+		return nil
+	default:
+	}
+	late := time.NewTimer(s.options.IdleTimeout)
+	defer late.Stop()
+	select {
+	case s.puts <- struct{}{}:
+		return nil
+	case <-late.C:
+		return fmt.Errorf("s3: put %s: %w: %d others are being sent", key, storage.ErrUnavailable, maxPuts)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func (s *Store) putOnce(ctx context.Context, key string, body *spool, ifNoneMatch *string) error {

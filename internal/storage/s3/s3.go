@@ -38,7 +38,8 @@ type Options struct {
 	// most 30 seconds, until others are done, and then fails with storage.ErrUnavailable. A negative value means no
 	// disk at all.
 	SpoolMax int64
-	// Attempts is how often a request is sent at most, with jittered exponential back-off between; default 4.
+	// Attempts is how often a request is sent at most that fails, with jittered exponential back-off between; default 4.
+	// One that is not answered in time is sent once: its caller has waited for long enough.
 	Attempts int
 	// MaxBackoff is the longest pause before a request is sent again; default 5 seconds.
 	MaxBackoff time.Duration

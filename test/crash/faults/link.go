@@ -16,6 +16,7 @@ type link struct {
 	halve   int           // answers to be cut in the middle
 	slow    int           // S3 requests to be answered with SlowDown
 	failing int           // S3 requests to be answered with 500 once they are done
+	waiting int           // what a hang holds
 	counts  Counts
 }
 
@@ -132,6 +133,21 @@ func (l *link) pass() {
 		<-time.After(delay)
 	}
 	if hang != nil {
+		l.wait(1)
 		<-hang
+		l.wait(-1)
 	}
+}
+
+func (l *link) wait(more int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting += more
+}
+
+// Waiting is how much a hang holds: requests to S3, or what goes one way through a connection to PostgreSQL.
+func (l *link) Waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting
 }
