@@ -75,7 +75,7 @@ func TestComposeWatchesHealth(t *testing.T) {
 			if how.Condition != types.ServiceConditionHealthy {
 				continue
 			}
-			inImage := strings.Contains(p.Services[needed].Image, "/berth:")
+			inImage := strings.HasPrefix(p.Services[needed].Image, "berth:")
 			if p.Services[needed].HealthCheck == nil && !inImage {
 				t.Errorf("%s waits for %s, which has no health check", name, needed)
 			}

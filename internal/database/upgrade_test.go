@@ -58,6 +58,29 @@ func TestUpgradeFromTheLastRelease(t *testing.T) {
 	})
 }
 
+// TestProgramBeforeTheSchema: who goes back to the version before starts it on a schema that it does not know all of.
+func TestProgramBeforeTheSchema(t *testing.T) {
+	eachURL(t, func(t *testing.T, url, driver, source string) {
+		db := open(t, url)
+		if _, err := db.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		conn, err := sql.Open(driver, source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		const newer = `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)`
+		if _, err := conn.ExecContext(t.Context(), newer); err != nil {
+			t.Fatal(err)
+		}
+		if applied, err := db.Migrate(t.Context()); err != nil || applied != 0 {
+			t.Errorf("applied %d: %v", applied, err)
+		}
+		newProject(t, db)
+	})
+}
+
 // provider is goose over the migrations of a dialect.
 func provider(t *testing.T, dialect string, conn *sql.DB) *goose.Provider {
 	t.Helper()

@@ -32,6 +32,10 @@ func TestProcess(t *testing.T) {
 			each(t, func(t *testing.T, b backends) { test(t, program, b) })
 		})
 	}
+	t.Run("unprivileged", func(t *testing.T) {
+		t.Parallel()
+		testUnprivileged(t, program)
+	})
 }
 
 // child is a running program.
