@@ -49,6 +49,17 @@ func TestUnitIsValid(t *testing.T) {
 	if out, err := analyze(t, "verify", "--man=no", file); err != nil || strings.Contains(out, "berth.service") {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
+	// The same with its addition for TLS.
+	additions := file + ".d"
+	if err := os.Mkdir(additions, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(additions, "tls.conf"), read(t, "../systemd/tls.conf"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := analyze(t, "verify", "--man=no", file); err != nil || strings.Contains(out, "berth.service") {
+		t.Errorf("systemd-analyze verify, with tls.conf: %v\n%s", err, out)
+	}
 	broken := append(read(t, file), "\n[Service]\nProtectSistem=strict\n"...)
 	if err := os.WriteFile(file, broken, 0o600); err != nil {
 		t.Fatal(err)
