@@ -75,11 +75,11 @@ func lint(migration string) (findings []finding) {
 	up = strings.Join(strings.Fields(comments.ReplaceAllString(up, "")), " ")
 	made := map[string]bool{}
 	for statement := range strings.SplitSeq(up, ";") {
-		if table := createTable.FindStringSubmatch(statement); table != nil {
+		if table := createTable.FindStringSubmatch(statement); len(table) > 1 {
 			made[table[1]] = true
 			continue
 		}
-		if table := tableOf.FindStringSubmatch(statement); table != nil && made[table[1]] {
+		if table := tableOf.FindStringSubmatch(statement); len(table) > 1 && made[table[1]] {
 			continue
 		}
 		for _, rule := range intolerable {

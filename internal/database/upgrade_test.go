@@ -121,22 +121,29 @@ func contents(t *testing.T, conn *sql.DB, tables map[string]*table) map[string][
 		for i, column := range table.Columns {
 			columns[i] = fmt.Sprintf("coalesce(CAST(%s AS TEXT), 'NULL')", column.Name)
 		}
-		rows, err := conn.QueryContext(t.Context(), "SELECT "+strings.Join(columns, " || ' ' || ")+" FROM "+name)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		all[name] = nil
-		for rows.Next() {
-			var row string
-			if err := rows.Scan(&row); err != nil {
-				t.Fatal(err)
-			}
-			all[name] = append(all[name], row)
-		}
-		if err := rows.Err(); err != nil {
-			t.Fatal(err)
-		}
-		slices.Sort(all[name])
+		all[name] = texts(t, conn, "SELECT "+strings.Join(columns, " || ' ' || ")+" FROM "+name)
 	}
 	return all
+}
+
+// texts gives the rows, of one text each, that a query finds.
+func texts(t *testing.T, conn *sql.DB, query string) (found []string) {
+	t.Helper()
+	rows, err := conn.QueryContext(t.Context(), query)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var row string
+		if err := rows.Scan(&row); err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, row)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(found)
+	return found
 }

@@ -110,7 +110,7 @@ func startNginx(t *testing.T, f frontend) {
 	must(t, err)
 	text := string(example)
 	for from, to := range map[string]string{
-		"127.0.0.1:5001": f.next[0], "127.0.0.1:5002": f.next[1], "listen 443 ": "listen " + f.host + " ", "/etc/berth/tls": f.dir,
+		"127.0.0.1:5001": f.next[0], "127.0.0.1:5002": f.next[1], "listen 443 ssl": "listen " + f.host + " ssl", "/etc/berth/tls": f.dir,
 	} {
 		if !strings.Contains(text, from) {
 			t.Fatalf("the example has no %q", from)
