@@ -77,6 +77,7 @@ func TestDashboardsAndAlertsNameWhatThereIs(t *testing.T) {
 	have := exported(busy(t))
 	for origin, expressions := range map[string][]string{
 		"dashboard": dashboard(t, "../../deploy/grafana/berth.json"), "alerts": alerts(t, "../../deploy/prometheus/alerts.yaml"),
+		"runbooks": queries(t, "../../docs/operations/alerts.md"), "capacity": queries(t, "../../docs/operations/capacity.md"),
 	} {
 		if len(expressions) == 0 {
 			t.Errorf("%s: no expressions", origin)
@@ -135,6 +136,19 @@ func dashboard(t *testing.T, file string) (expressions []string) {
 	for _, panel := range board.Panels {
 		for _, target := range panel.Targets {
 			expressions = append(expressions, target.Expr)
+		}
+	}
+	return expressions
+}
+
+// queried finds PromQL, and lone names of metrics, in a page.
+var queried = regexp.MustCompile("`((?:sum|rate|increase|histogram_quantile)[ (][^`]+|(?:berth|db|http)_[a-z_]+)`")
+
+func queries(t *testing.T, file string) (expressions []string) {
+	t.Helper()
+	for _, found := range queried.FindAllStringSubmatch(string(read(t, file)), -1) {
+		if found[1] != "sum by (instance)" { // what to put before a query that stands above it
+			expressions = append(expressions, found[1])
 		}
 	}
 	return expressions
