@@ -64,11 +64,12 @@ test-deps:
 		missing+=(postgresql)
 	fi
 	command -v skopeo >/dev/null || missing+=(skopeo)
-	# The reverse proxies of the examples, and what judges the unit.
-	for program in nginx haproxy; do
-		command -v $$program >/dev/null || [[ -x /usr/sbin/$$program ]] || missing+=($$program)
-	done
-	command -v systemd-analyze >/dev/null || missing+=(systemd)
+	if [[ "$$(uname)" == Linux ]]; then # the reverse proxies of the examples, and what judges the unit
+		for program in nginx haproxy; do
+			command -v $$program >/dev/null || [[ -x /usr/sbin/$$program ]] || missing+=($$program)
+		done
+		command -v systemd-analyze >/dev/null || missing+=(systemd)
+	fi
 	command -v gcc >/dev/null || command -v clang >/dev/null || missing+=(gcc libc6-dev)
 	if (( $${#missing[@]} > 0 )); then
 		if (( $$(id -u) != 0 )) || ! command -v apt-get >/dev/null; then

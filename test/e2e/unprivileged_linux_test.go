@@ -35,6 +35,8 @@ func asRoot(ctx context.Context, arguments ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, arguments[0], arguments[1:]...)
 }
 
+func init() { ofPlatform["unprivileged"] = testUnprivileged }
+
 // testUnprivileged starts the program so, on an empty folder, pushes and pulls, and stops it in good order.
 func testUnprivileged(t *testing.T, program string) {
 	log := &children.Record{}
