@@ -53,6 +53,7 @@ test: test-deps ## run every test with the race detector; PACKAGES= and TESTFLAG
 	@gotestsum=$$($(tool) gotestsum)
 	CGO_ENABLED=1 "$$gotestsum" --format pkgname --format-hide-empty-pkg -- \
 		-race -shuffle=on -timeout $(TESTTIMEOUT) $(TESTFLAGS) $(PACKAGES)
+	$(if $(filter ./...,$(PACKAGES)),cd deploy/check && $(GO) test ./...)
 
 # What the tests need and a machine may lack. The pinned tools are built here, one after the other, so that no test
 # spends its time on that.
@@ -65,6 +66,10 @@ test-deps:
 	fi
 	command -v skopeo >/dev/null || missing+=(skopeo)
 	command -v haproxy >/dev/null || [[ -x /usr/sbin/haproxy ]] || missing+=(haproxy)
+	if [[ "$$(uname)" == Linux ]]; then # another proxy of the examples, and what judges the unit
+		command -v nginx >/dev/null || [[ -x /usr/sbin/nginx ]] || missing+=(nginx)
+		command -v systemd-analyze >/dev/null || missing+=(systemd)
+	fi
 	command -v gcc >/dev/null || command -v clang >/dev/null || missing+=(gcc libc6-dev)
 	if (( $${#missing[@]} > 0 )); then
 		if (( $$(id -u) != 0 )) || ! command -v apt-get >/dev/null; then
@@ -92,18 +97,21 @@ check-format:
 check-vet:
 	@echo '== vet'
 	$(GO) vet ./...
+	cd deploy/check && $(GO) vet ./...
 
 .PHONY: check-lint
 check-lint:
 	@echo '== lint'
 	lint=$$($(tool) golangci-lint)
 	"$$lint" run ./...
+	cd deploy/check && "$$lint" run ./...
 
 .PHONY: check-modules
 check-modules:
 	@echo '== modules'
 	$(GO) mod tidy -diff
 	$(GO) mod verify
+	cd deploy/check && $(GO) mod tidy -diff && $(GO) mod verify
 
 # Generated files are compared with what the generators write now, whatever else is uncommitted.
 .PHONY: check-generated
@@ -147,6 +155,17 @@ format: ## format the code and sort its imports
 .PHONY: generate
 generate: ## write the generated code anew
 	$(GO) generate ./...
+
+# What the chart has copies of, and what Helm makes of its values: deploy/check compares both.
+.PHONY: charts
+charts: ## write the chart's copies anew, and render it by Helm for deploy/check
+	@helm=$$($(tool) helm)
+	cp deploy/prometheus/alerts.yaml deploy/grafana/berth.json deploy/helm/berth/files/
+	for values in deploy/helm/berth/ci/*.yaml; do
+		"$$helm" lint --strict --quiet --values "$$values" deploy/helm/berth
+		"$$helm" template berth deploy/helm/berth --kube-version 1.30.0 --values "$$values" \
+			--set metrics.dashboard.enabled=false > deploy/check/testdata/"$${values##*/}"
+	done
 
 ## Measure and harden
 

@@ -15,6 +15,7 @@ import (
 // commandLine is the whole command line; the help texts are its reference.
 type commandLine struct {
 	Serve   serveCommand   `cmd:"" help:"Serve the registry."`
+	Health  healthCommand  `cmd:"" help:"Ask the server of this machine whether it is ready."`
 	Migrate migrateCommand `cmd:"" help:"Bring the database schema up to date."`
 	GC      gcCommand      `cmd:"" name:"gc" help:"Collect garbage and compact blobs once, beside running servers."`
 	Scrub   scrubCommand   `cmd:"" help:"Read stored content again, and tell what is damaged, beside running servers."`

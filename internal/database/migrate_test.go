@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
 
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/testenv"
@@ -127,16 +126,7 @@ func down(t *testing.T, dialect, driver, source string) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	files, err := fs.Sub(migrations.FS, dialect)
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := map[string]goose.Dialect{database.SQLite: goose.DialectSQLite3, database.Postgres: goose.DialectPostgres}
-	provider, err := goose.NewProvider(names[dialect], conn, files, goose.WithDisableGlobalRegistry(true))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := provider.DownTo(t.Context(), 0); err != nil {
+	if _, err := provider(t, dialect, conn).DownTo(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
 }

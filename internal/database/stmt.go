@@ -3,8 +3,10 @@ package database
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -54,6 +56,7 @@ func SQL(text string) Stmt {
 	if err := s.scan(); err != nil {
 		panic(fmt.Sprintf("database: %v in statement: %s", err, text))
 	}
+	made.add(text)
 	postgres, sqlite := strings.TrimSpace(s.postgres.String()), strings.TrimSpace(s.sqlite.String())
 	if postgres == "" || sqlite == "" {
 		panic("database: empty statement")
@@ -63,6 +66,28 @@ func SQL(text string) Stmt {
 		require:  newNamed(requireText(postgres, s.locks)),
 		sqlite:   sqlite,
 	}}
+}
+
+// made are the texts of all statements. They are constants of the program, so this keeps nothing that would go.
+var made words
+
+type words struct {
+	mu    sync.Mutex
+	texts []string
+}
+
+func (w *words) add(text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.texts = append(w.texts, text)
+}
+
+// Texts are those of all statements that this process has made, as they were given to [SQL]. What one version has, the
+// schema of the next one must still understand: a test keeps them for that.
+func Texts() []string {
+	made.mu.Lock()
+	defer made.mu.Unlock()
+	return slices.Clone(made.texts)
 }
 
 // requireText wraps a statement so that it raises BR001 unless it returns a row. One that locks rows is read to its

@@ -77,6 +77,7 @@ func TestDashboardsAndAlertsNameWhatThereIs(t *testing.T) {
 	have := exported(busy(t))
 	for origin, expressions := range map[string][]string{
 		"dashboard": dashboard(t, "../../deploy/grafana/berth.json"), "alerts": alerts(t, "../../deploy/prometheus/alerts.yaml"),
+		"runbooks": queries(t, "../../docs/operations/alerts.md"), "capacity": queries(t, "../../docs/operations/capacity.md"),
 	} {
 		if len(expressions) == 0 {
 			t.Errorf("%s: no expressions", origin)
@@ -140,6 +141,22 @@ func dashboard(t *testing.T, file string) (expressions []string) {
 	return expressions
 }
 
+// queried finds PromQL, and lone names of metrics, in a page.
+var queried = regexp.MustCompile("`((?:sum|rate|increase|histogram_quantile)[ (][^`]+|(?:berth|db|http)_[a-z_]+)`")
+
+func queries(t *testing.T, file string) (expressions []string) {
+	t.Helper()
+	for _, found := range queried.FindAllStringSubmatch(string(read(t, file)), -1) {
+		if found[1] != "sum by (instance)" { // what to put before a query that stands above it
+			expressions = append(expressions, found[1])
+		}
+	}
+	return expressions
+}
+
+// runbooks is where the annotations of the alerts lead.
+const runbooks = "https://github.com/berthregistry/berth/blob/main/docs/operations/alerts.md#"
+
 func alerts(t *testing.T, file string) (expressions []string) {
 	t.Helper()
 	var rules struct {
@@ -154,8 +171,18 @@ func alerts(t *testing.T, file string) (expressions []string) {
 	if err := yaml.Unmarshal(read(t, file), &rules); err != nil {
 		t.Fatal(err)
 	}
+	page := string(read(t, "../../docs/operations/alerts.md"))
 	for _, group := range rules.Groups {
 		for _, rule := range group.Rules {
+			// What wakes somebody up says what to do: a section of that page.
+			if runbook := runbooks + strings.ToLower(rule.Alert); rule.Annotations["runbook_url"] != runbook {
+				t.Errorf("%s: its runbook_url is %q, want %q", rule.Alert, rule.Annotations["runbook_url"], runbook)
+			}
+			_, section, found := strings.Cut(page, "\n## "+rule.Alert+"\n")
+			section, _, _ = strings.Cut(section, "\n## ")
+			if !found || !strings.Contains(section, rule.Labels["severity"]) || !strings.Contains(section, "\nLook at:") || !strings.Contains(section, "\nDo:") {
+				t.Errorf("docs/operations/alerts.md does not say what to look at and to do about %s (%s)", rule.Alert, rule.Labels["severity"])
+			}
 			if rule.Alert == "" || rule.Labels["severity"] == "" || rule.Annotations["summary"] == "" || rule.Annotations["description"] == "" {
 				t.Errorf("%s: an alert has a name, a severity, a summary and a description", rule.Expr)
 			}

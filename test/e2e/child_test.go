@@ -16,6 +16,9 @@ import (
 // patience is how long a process may take for what takes it a moment.
 const patience = time.Minute
 
+// ofPlatform are further tests of the program that need what this platform alone has.
+var ofPlatform = map[string]func(t *testing.T, program string){}
+
 // TestProcess runs the program itself, to end it in ways that a server in the process of the tests cannot end.
 func TestProcess(t *testing.T) {
 	t.Parallel()
@@ -37,6 +40,12 @@ func TestProcess(t *testing.T) {
 		t.Parallel()
 		testRollingRestart(t, program)
 	})
+	for name, test := range ofPlatform {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, program)
+		})
+	}
 }
 
 // child is a running program.
