@@ -24,10 +24,12 @@ const repository = "bench/app"
 // registry is a running registry.
 type registry struct {
 	*child
-	base  string
-	token string // bearer token; empty: none is wanted
-	data  string // folder of the blobs, where they are in one
-	debug string // base URL of the profiles
+	base   string
+	token  string      // bearer token; empty: none is wanted
+	data   string      // folder of the blobs, where they are in one
+	debug  string      // base URL of the profiles
+	secret string      // a token of Berth's administrator, for Basic
+	auth   *authorizer // of a registry that says itself what it wants; nil: token is it
 }
 
 // berthServer starts Berth with its default settings but for addresses and paths, and a token that outlives the run.
@@ -71,7 +73,7 @@ func (st *stage) berthServerIn(ctx context.Context, name, kind string, settings 
 	if err != nil {
 		return nil, err
 	}
-	r := &registry{child: c, base: "http://" + addr, data: objects, debug: "http://" + debug}
+	r := &registry{child: c, base: "http://" + addr, data: objects, debug: "http://" + debug, secret: secret}
 	if err := c.ready(ctx, r.base+"/readyz"); err != nil {
 		return nil, err
 	}
@@ -112,7 +114,7 @@ log: {level: info}
 storage:
   delete: {enabled: true}
   cache: {blobdescriptor: inmemory}
-  filesystem: {rootdirectory: %q}
+  %s
   maintenance:
     uploadpurging: {enabled: false}
   tag: {concurrencylimit: 8}
@@ -126,6 +128,11 @@ health:
 
 // peerServer starts distribution's registry on a folder.
 func (st *stage) peerServer(ctx context.Context) (*registry, error) {
+	return st.peerServerOn(ctx, onFolder)
+}
+
+// peerServerOn starts distribution's registry.
+func (st *stage) peerServerOn(ctx context.Context, kind string) (*registry, error) {
 	path, err := st.tool(ctx, "registry")
 	if err != nil {
 		return nil, err
@@ -138,16 +145,19 @@ func (st *stage) peerServer(ctx context.Context) (*registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(dir, "config.yml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, peerConfig, filepath.Join(dir, "data"), addr), 0o600); err != nil {
-		return nil, fmt.Errorf("configure distribution: %w", err)
-	}
-	c, err := st.start("distribution", []string{"OTEL_TRACES_EXPORTER=none"}, path, "serve", file)
+	storage, env, err := st.peerStorage(ctx, dir, kind)
 	if err != nil {
 		return nil, err
 	}
-	r := &registry{child: c, base: "http://" + addr}
-	return r, c.ready(ctx, r.base+"/v2/")
+	file := filepath.Join(dir, "config.yml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, peerConfig, storage, addr), 0o600); err != nil {
+		return nil, fmt.Errorf("configure distribution: %w", err)
+	}
+	c, err := st.start("distribution", append(env, "OTEL_TRACES_EXPORTER=none"), path, "serve", file)
+	if err != nil {
+		return nil, err
+	}
+	return st.open(ctx, c, "http://"+addr)
 }
 
 // fileOf finds the one object of a size in the registry's folder.
