@@ -98,7 +98,7 @@ func (k *catalog) putImage(ctx context.Context, image int, tag, note string) (st
 	own := k.of(repository)
 	for i := range imageLayers + 1 {
 		blob := own[(image+i)%len(own)]
-		d := v1.Descriptor{MediaType: v1.MediaTypeImageLayerGzip, Digest: digest.Digest(blob.digest), Size: blob.size}
+		d := descriptorOf(blob.digest, blob.size)
 		if i == 0 {
 			d.MediaType = v1.MediaTypeImageConfig
 			m.Config = d
@@ -120,6 +120,11 @@ func (k *catalog) of(repository *client) []stored {
 		}
 	}
 	return own
+}
+
+// descriptorOf is that of a layer or, for it is the same to a registry, of a config.
+func descriptorOf(d string, size int64) v1.Descriptor {
+	return v1.Descriptor{MediaType: v1.MediaTypeImageLayerGzip, Digest: digest.Digest(d), Size: size}
 }
 
 // putManifest pushes a manifest under a tag.

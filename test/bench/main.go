@@ -9,11 +9,12 @@
 //	go run ./test/bench -run 'pull|append'  some of it
 //	go run ./test/bench -list               the names
 //
-// Two commands compare registries in more ways, and say what they measured rather than what holds: drive asks registries
-// that run already, whichever they are; compare starts Berth and its peers on equal terms and drives them.
+// Three commands measure more: drive asks registries that run already, whichever they are; compare starts Berth and its
+// peers on equal terms and drives them; scale compares Berth with itself, in databases of several sizes.
 //
 //	go run ./test/bench drive -user bench -password TOKEN http://127.0.0.1:5000 http://127.0.0.1:5001
 //	go run ./test/bench compare -database postgres -zot PATH -chart chart.svg
+//	go run ./test/bench scale -database postgres -percent 1,10,100
 //
 // It ends with status 1 when a bound is missed.
 package main
@@ -73,7 +74,7 @@ func start(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // commands are what else the program does.
 var commands = map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) int{
-	"drive": runDrive, "compare": runCompare,
+	"drive": runDrive, "compare": runCompare, "scale": runScale,
 }
 
 func report(stderr io.Writer, err error) int {

@@ -101,10 +101,10 @@ func chosen(all []kase, pattern *regexp.Regexp) []kase {
 // action is the one operation of a case.
 type action func(ctx context.Context) (bytes int64, err error)
 
-func single(op string, make func(k *catalog, v *reading, client int) action) func(*catalog, int) func(int) step {
+func single(op string, prepare func(k *catalog, v *reading, client int) action) func(*catalog, int) func(int) step {
 	return func(k *catalog, every int) func(int) step {
 		return func(client int) step {
-			do := make(k, &reading{every: every}, client)
+			do := prepare(k, &reading{every: every}, client)
 			return func(ctx context.Context) (string, int64, error) {
 				n, err := do(ctx)
 				return op, n, err
