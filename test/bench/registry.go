@@ -40,6 +40,16 @@ func (st *stage) berthServer(ctx context.Context, kind string, more ...string) (
 
 // berthServerIn is berthServer with a folder of its own.
 func (st *stage) berthServerIn(ctx context.Context, name, kind string, settings ...string) (*registry, error) {
+	r, err := st.launchBerth(ctx, name, kind, settings...)
+	if err != nil {
+		return nil, err
+	}
+	return r, r.logIn(ctx, r.secret)
+}
+
+// launchBerth starts a server and waits until it is ready. On a database that has users, there is no administrator with
+// its secret.
+func (st *stage) launchBerth(ctx context.Context, name, kind string, settings ...string) (*registry, error) {
 	dir, err := st.folder(name)
 	if err != nil {
 		return nil, err
@@ -74,13 +84,7 @@ func (st *stage) berthServerIn(ctx context.Context, name, kind string, settings 
 		return nil, err
 	}
 	r := &registry{child: c, base: "http://" + addr, data: objects, debug: "http://" + debug, secret: secret}
-	if err := c.ready(ctx, r.base+"/readyz"); err != nil {
-		return nil, err
-	}
-	if err := r.logIn(ctx, secret); err != nil {
-		return nil, err
-	}
-	return r, nil
+	return r, c.ready(ctx, r.base+"/readyz")
 }
 
 // logIn fetches the one token of the run, as a client does before its first request.

@@ -143,11 +143,10 @@ func (s *scaling) settle(tb testing.TB, st *stage, cluster *testenv.Server, w wo
 	if err != nil {
 		return nil, err
 	}
-	r, err := st.berthServerIn(ctx, name, onFolder, "BERTH_DATABASE_URL="+database)
+	r, err := st.launchBerth(ctx, name, onFolder, "BERTH_DATABASE_URL="+database)
 	if err != nil {
 		return nil, err
 	}
-	r.token = ""
 	token = strings.TrimSpace(token)
 	if fields := strings.Fields(token); len(fields) > 0 {
 		token = fields[len(fields)-1]
