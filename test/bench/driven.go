@@ -95,16 +95,22 @@ func newDrivenCase(name string, catalogs []*catalog, turns [][]turn) drivenCase 
 		}
 		rounds := make([]float64, len(first.rounds))
 		for k := range rounds {
-			rounds[k] = first.rounds[k] / other.rounds[k]
+			rounds[k] = over(first.rounds[k], other.rounds[k])
 		}
 		ours, theirs := spreadOf(all[0].took), spreadOf(all[i].took)
-		one := ratios{To: other.Name, Throughput: median(rounds), P50: theirs.P50 / ours.P50, P99: theirs.P99 / ours.P99}
-		if first.CPUMicros > 0 {
-			one.CPU = other.CPUMicros / first.CPUMicros
-		}
+		one := ratios{To: other.Name, Throughput: median(rounds), P50: over(theirs.P50, ours.P50), P99: over(theirs.P99, ours.P99)}
+		one.CPU = over(other.CPUMicros, first.CPUMicros)
 		c.Ratios = append(c.Ratios, one)
 	}
 	return c
+}
+
+// over is a ratio, or 0 where there is none.
+func over(a, b float64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return a / b
 }
 
 func newDrivenRegistry(name string, turns []turn) (drivenRegistry, *tally) {
@@ -201,7 +207,7 @@ func (d *driven) print(w io.Writer) error {
 		line("\n%s to\tcase\tthroughput\tp50\tp99\tCPU", d.Names[0])
 		for _, c := range d.Cases {
 			for _, one := range c.Ratios {
-				line("%s\t%s\t%.2fx\t%.2fx\t%.2fx\t%.2fx", one.To, c.Name, one.Throughput, one.P50, one.P99, one.CPU)
+				line("%s\t%s\t%.2fx\t%.2fx\t%.2fx\t%s", one.To, c.Name, one.Throughput, one.P50, one.P99, times(one.CPU))
 			}
 		}
 		line("\nabove 1: %s is better", d.Names[0])
@@ -211,6 +217,14 @@ func (d *driven) print(w io.Writer) error {
 	}
 	_, err := fmt.Fprintf(w, "%s/%s, %d CPUs; %s\n", d.GOOS, d.GOARCH, d.CPUs, d.Settings)
 	return err
+}
+
+// times writes a ratio that may not be known.
+func times(ratio float64) string {
+	if ratio == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2fx", ratio)
 }
 
 func (o drivenOperation) failures() string {

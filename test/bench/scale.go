@@ -241,28 +241,54 @@ func (t *scaleTown) page(ctx context.Context, url, want string) error {
 	return err
 }
 
-// compare lets the worlds take turns, and holds each against the smallest.
+// compare lets the worlds take turns, one operation each, and holds each against the smallest.
 func (s *scaling) compare(ctx context.Context, c scaleCase, towns []*scaleTown) ([]row, error) {
-	var all []contestant
-	for _, t := range towns {
-		all = append(all, contestant{t.child, func(ctx context.Context) (int64, error) { return 0, c.do(ctx, t) }})
-	}
+	took, cpu := make([][]time.Duration, len(towns)), make([]time.Duration, len(towns))
 	before := loadAverage()
-	turns, err := race(ctx, s.duration/rounds, 1, all...)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.name, err)
+	for i, t := range towns {
+		for range scaleWarmUp {
+			if err := c.do(ctx, t); err != nil {
+				return nil, fmt.Errorf("%s: %w", c.name, err)
+			}
+		}
+		at, err := cpuTime(t.pid())
+		if err != nil {
+			return nil, err
+		}
+		cpu[i] = -at
+	}
+	for began := time.Now(); time.Since(began) < s.duration*time.Duration(len(towns)); {
+		for i, t := range towns {
+			start := time.Now()
+			if err := c.do(ctx, t); err != nil {
+				return nil, fmt.Errorf("%s: %w", c.name, err)
+			}
+			took[i] = append(took[i], time.Since(start))
+		}
+	}
+	for i, t := range towns {
+		at, err := cpuTime(t.pid())
+		if err != nil {
+			return nil, err
+		}
+		cpu[i] = (cpu[i] + at) / time.Duration(len(took[i]))
 	}
 	var rows []row
 	for i := 1; i < len(towns); i++ {
-		figures := map[string]float64{}
-		small, large := turns[0].latency(), turns[i].latency()
-		figures["small_ms"], figures["large_ms"] = milliseconds(small), milliseconds(large)
+		small, large := milliseconds(median(took[0])), milliseconds(median(took[i]))
 		rows = append(rows, row{
 			Name: fmt.Sprintf("%s, %d projects to %d, %s", c.name, towns[i].projects, towns[0].projects, s.database), Attempt: 1,
-			Measured: float64(large) / float64(small), Load: (before + loadAverage()) / 2, Figures: figures,
-			Details: fmt.Sprintf("medians of %.2f and %.2f ms; CPU %d and %d us", milliseconds(small), milliseconds(large),
-				turns[0].cpuPerOp().Microseconds(), turns[i].cpuPerOp().Microseconds()),
+			Measured: large / small, Load: (before + loadAverage()) / 2,
+			Figures: map[string]float64{
+				"small_ms": small, "large_ms": large, "operations": float64(len(took[0])),
+				"small_cpu_us": float64(cpu[0].Microseconds()), "large_cpu_us": float64(cpu[i].Microseconds()),
+			},
+			Details: fmt.Sprintf("medians of %d: %.2f and %.2f ms; CPU %d and %d us", len(took[0]), small, large,
+				cpu[0].Microseconds(), cpu[i].Microseconds()),
 		}.bounded(atMost, boundScale))
 	}
 	return rows, nil
 }
+
+// scaleWarmUp is how many operations of each world come before those that count.
+const scaleWarmUp = 20
