@@ -172,12 +172,10 @@ charts: ## write the chart's copies anew, and render it by Helm for deploy/check
 .PHONY: bench
 bench: ## run the benchmarks; BENCH= selects, COUNT= repeats
 	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 60m $(PACKAGES)
-	if [[ -d test/bench ]]; then
-		for program in $$($(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./test/bench/...); do
-			echo "== $$program"
-			$(GO) run "$$program"
-		done
-	fi
+	echo '== promises'
+	$(GO) run ./test/bench
+	echo '== beside peers'
+	$(GO) run ./test/bench compare -scale 0.1
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME

@@ -107,7 +107,7 @@ func New(cfg Config) (*API, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	operations, err := loadOperations()
+	operations, err := contract()
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}

@@ -75,6 +75,12 @@ func (o operations) find(method, path string) *operation { return o[method+" "+p
 // pathParameter is a parameter in the contract's paths.
 var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
 
+// contract is what loadOperations reads, once for the process: that takes most of the time in which a server starts.
+var contract = sync.OnceValues(loadOperations)
+
+// Prepare reads the contract, so that a later [New] need not. What keeps it from that, New tells.
+func Prepare() { _, _ = contract() }
+
 // loadOperations reads the contract.
 func loadOperations() (operations, error) {
 	defineFormats()

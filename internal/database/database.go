@@ -40,6 +40,9 @@ type Config struct {
 	Logger *slog.Logger
 	// Observer watches every call. Nil: nobody does.
 	Observer *observe.Observer
+	// Record hears the text of every statement but GORM's, in the words of the dialect, before it runs: for tests of
+	// their plans. Nil: nobody does.
+	Record func(statement string)
 }
 
 // DB is an open database. It is safe for concurrent use.
@@ -73,7 +76,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{engine: observed(e, cfg.Observer)}
+	db := &DB{engine: recorded(observed(e, cfg.Observer), cfg.Record)}
 	if err := db.Ping(ctx); err != nil {
 		return nil, errors.Join(err, e.close())
 	}

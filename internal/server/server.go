@@ -13,6 +13,7 @@ import (
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/berthregistry/berth/internal/api"
 	"github.com/berthregistry/berth/internal/config"
 	"github.com/berthregistry/berth/internal/server/front"
 	"github.com/berthregistry/berth/internal/telemetry/otelsetup"
@@ -68,6 +69,7 @@ func Run(ctx context.Context, cfg config.Config, opts Options) (err error) {
 	if err := config.Validate(cfg); err != nil {
 		return err //nolint:wrapcheck // names the variables
 	}
+	go api.Prepare() // while the backends are opened
 	announce(ctx, cfg, opts)
 
 	telemetry, err := startTelemetry(ctx, cfg, opts)

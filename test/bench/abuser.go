@@ -61,18 +61,13 @@ func measureAbuser(ctx context.Context, l *lab, kind string) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, b := percentile(without, 99), percentile(with, 99)
+	a, b := percentile(slices.Sorted(slices.Values(without)), 99), percentile(slices.Sorted(slices.Values(with)), 99)
 	return []row{row{
 		Name: fmt.Sprintf("manifest GET p99 beside one at 20 times its limit, %s", kind), Measured: float64(b) / float64(a),
 		Details: fmt.Sprintf("alone %.2f ms, beside %.2f ms (medians %.2f, %.2f); %.0f%% of the other's requests refused",
 			milliseconds(a), milliseconds(b), milliseconds(median(without)), milliseconds(median(with)), 100*refused),
 		Figures: map[string]float64{"alone_ms": milliseconds(a), "beside_ms": milliseconds(b), "refused": refused},
 	}.bounded(atMost, boundAbused)}, nil
-}
-
-func percentile(took []time.Duration, p int) time.Duration {
-	sorted := slices.Sorted(slices.Values(took))
-	return sorted[min(len(sorted)*p/100, len(sorted)-1)]
 }
 
 // putIndex pushes the manifest that is read.

@@ -21,12 +21,14 @@ const (
 	probeEvery   = 20 * time.Millisecond
 )
 
-// child is a server that runs as a process of its own.
+// child is a server that runs as a process of its own, or one that somebody else started and that has no command.
 type child struct {
 	name string
 	log  string
 	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
+	// process is its ID; 0: not known.
+	process int
+	done    chan struct{} // closed when it has ended
 }
 
 // start runs a program whose output goes to a log in the stage's folder. Its environment is env and little else.
@@ -57,6 +59,7 @@ func (st *stage) startAs(user *syscall.Credential, name string, env []string, pa
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
+	c.process = c.cmd.Process.Pid
 	st.children = append(st.children, c)
 	return c, nil
 }
@@ -81,7 +84,7 @@ func (c *child) stop() {
 	<-c.done
 }
 
-func (c *child) pid() int { return c.cmd.Process.Pid }
+func (c *child) pid() int { return c.process }
 
 // ready waits until the server answers at a URL, with whatever status below 500.
 func (c *child) ready(ctx context.Context, url string) error {

@@ -18,6 +18,7 @@ import (
 type client struct {
 	http *http.Client
 	*registry
+	repository string
 }
 
 const (
@@ -35,15 +36,20 @@ func newHTTPClient(buffer int) *http.Client {
 }
 
 func (r *registry) client(buffer int) *client {
-	return &client{http: newHTTPClient(buffer), registry: r}
+	return &client{http: newHTTPClient(buffer), registry: r, repository: repository}
+}
+
+// in is the same client, for another repository.
+func (c *client) in(repository string) *client {
+	return &client{http: c.http, registry: c.registry, repository: repository}
 }
 
 func (c *client) close() { c.http.CloseIdleConnections() }
 
 // do sends a request and returns the answer if it has the status that is wanted.
 func (c *client) do(r *http.Request, want int) (*http.Response, error) {
-	if c.token != "" {
-		r.Header.Set("Authorization", "Bearer "+c.token)
+	if err := c.sign(r); err != nil {
+		return nil, err
 	}
 	answer, err := c.http.Do(r)
 	if err != nil {
@@ -71,7 +77,18 @@ func (c *client) send(r *http.Request, want int) (http.Header, error) {
 }
 
 func (c *client) url(kind, reference string) string {
-	return c.base + "/v2/" + repository + "/" + kind + "/" + reference
+	return c.base + "/v2/" + c.repository + "/" + kind + "/" + reference
+}
+
+// sign adds what the registry wants to know of the caller.
+func (c *client) sign(r *http.Request) error {
+	switch {
+	case c.auth != nil:
+		return c.auth.sign(r, c.repository)
+	case c.token != "":
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	return nil
 }
 
 // begin opens an upload session and returns where it goes on.
@@ -102,13 +119,22 @@ func (c *client) patch(ctx context.Context, location string, body io.Reader, len
 
 // finish names the content of a session.
 func (c *client) finish(ctx context.Context, location, digest string) error {
+	return c.finishWith(ctx, location, digest, nil, 0)
+}
+
+// finishWith sends the last bytes of a session and names its content.
+func (c *client) finishWith(ctx context.Context, location, digest string, body io.Reader, length int64) error {
 	separator := "?"
 	if strings.Contains(location, "?") {
 		separator = "&"
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPut, location+separator+"digest="+url.QueryEscape(digest), nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPut, location+separator+"digest="+url.QueryEscape(digest), body)
 	if err != nil {
 		return err
+	}
+	if body != nil {
+		r.ContentLength = length
+		r.Header.Set("Content-Type", "application/octet-stream")
 	}
 	_, err = c.send(r, http.StatusCreated)
 	return err
@@ -145,14 +171,18 @@ func (c *client) pullTo(ctx context.Context, from string, to io.Writer) (int64, 
 		return 0, err
 	}
 	defer func() { _ = answer.Body.Close() }()
-	buffer := buffers.Get().(*[clientBuffer]byte) //nolint:errcheck // it holds nothing else
-	defer buffers.Put(buffer)
-	// Without io.Discard's own buffers, which are small.
-	n, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{answer.Body}, buffer[:])
+	n, err := copyBody(to, answer.Body)
 	if err != nil {
 		return n, fmt.Errorf("%s: %w", c.name, err)
 	}
 	return n, nil
+}
+
+// copyBody copies without io.Discard's own buffers, which are small.
+func copyBody(to io.Writer, from io.Reader) (int64, error) {
+	buffer := buffers.Get().(*[clientBuffer]byte) //nolint:errcheck // it holds nothing else
+	defer buffers.Put(buffer)
+	return io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, buffer[:])
 }
 
 var buffers = sync.Pool{New: func() any { return new([clientBuffer]byte) }}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	mathrand "math/rand/v2"
 	"sync"
 )
 
@@ -21,12 +22,17 @@ type content struct {
 
 const tailSize = 32
 
-// body is the beginning of every content, over and over.
+// body is the beginning of every content, over and over. It is the same in every run.
 var body = sync.OnceValue(func() []byte {
 	b := make([]byte, 16<<20)
-	_, _ = rand.Read(b) // never fails
+	_, _ = mathrand.NewChaCha8(sha256.Sum256([]byte("body"))).Read(b) // never fails
 	return b
 })
+
+// seededContent is the same for the same numbers, in every run.
+func seededContent(seed uint64, number int, size int64) content {
+	return content{size: size, tail: sha256.Sum256(fmt.Appendf(nil, "%d/%d/%d", seed, number, size))}
+}
 
 func newContent(size int64) content {
 	c := content{size: size}

@@ -9,6 +9,13 @@
 //	go run ./test/bench -run 'pull|append'  some of it
 //	go run ./test/bench -list               the names
 //
+// Three commands measure more: drive asks registries that run already, whichever they are; compare starts Berth and its
+// peers on equal terms and drives them; scale compares Berth with itself, in databases of several sizes.
+//
+//	go run ./test/bench drive -user bench -password TOKEN http://127.0.0.1:5000 http://127.0.0.1:5001
+//	go run ./test/bench compare -database postgres -zot PATH -chart chart.svg
+//	go run ./test/bench scale -database postgres -percent 1,10,100
+//
 // It ends with status 1 when a bound is missed.
 package main
 
@@ -50,6 +57,11 @@ func start(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 3 && args[0] == fileServerFlag {
 		return report(stderr, serveFiles(ctx, args[1], args[2]))
 	}
+	if len(args) > 0 {
+		if command, ok := commands[args[0]]; ok {
+			return command(ctx, args[1:], stdout, stderr)
+		}
+	}
 	s, err := parse(args, stderr)
 	if err != nil {
 		return 2
@@ -58,6 +70,11 @@ func start(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return report(stderr, list(stdout))
 	}
 	return report(stderr, measure(ctx, s, stdout, stderr))
+}
+
+// commands are what else the program does.
+var commands = map[string]func(ctx context.Context, args []string, stdout, stderr io.Writer) int{
+	"drive": runDrive, "compare": runCompare, "scale": runScale,
 }
 
 func report(stderr io.Writer, err error) int {

@@ -26,10 +26,12 @@ const repository = "bench/app"
 // registry is a running registry.
 type registry struct {
 	*child
-	base  string
-	token string // bearer token; empty: none is wanted
-	data  string // folder of the blobs, where they are in one
-	debug string // base URL of the profiles
+	base   string
+	token  string      // bearer token; empty: none is wanted
+	data   string      // folder of the blobs, where they are in one
+	debug  string      // base URL of the profiles
+	secret string      // a token of Berth's administrator, for Basic
+	auth   *authorizer // of a registry that says itself what it wants; nil: token is it
 }
 
 // berthServer starts Berth with its default settings but for addresses and paths, and a token that outlives the run.
@@ -40,6 +42,16 @@ func (st *stage) berthServer(ctx context.Context, kind string, more ...string) (
 
 // berthServerIn is berthServer with a folder of its own.
 func (st *stage) berthServerIn(ctx context.Context, name, kind string, settings ...string) (*registry, error) {
+	r, err := st.launchBerth(ctx, name, kind, settings...)
+	if err != nil {
+		return nil, err
+	}
+	return r, r.logIn(ctx, r.secret)
+}
+
+// launchBerth starts a server and waits until it is ready. On a database that has users, there is no administrator with
+// its secret.
+func (st *stage) launchBerth(ctx context.Context, name, kind string, settings ...string) (*registry, error) {
 	dir, err := st.folder(name)
 	if err != nil {
 		return nil, err
@@ -80,14 +92,8 @@ func (st *stage) berthServerIn(ctx context.Context, name, kind string, settings 
 	if err != nil {
 		return nil, err
 	}
-	r := &registry{child: c, base: "http://" + addr, data: objects, debug: "http://" + debug}
-	if err := c.ready(ctx, r.base+"/readyz"); err != nil {
-		return nil, err
-	}
-	if err := r.logIn(ctx, secret); err != nil {
-		return nil, err
-	}
-	return r, nil
+	r := &registry{child: c, base: "http://" + addr, data: objects, debug: "http://" + debug, secret: secret}
+	return r, c.ready(ctx, r.base+"/readyz")
 }
 
 // logIn fetches the one token of the run, as a client does before its first request.
@@ -121,7 +127,7 @@ log: {level: info}
 storage:
   delete: {enabled: true}
   cache: {blobdescriptor: inmemory}
-  filesystem: {rootdirectory: %q}
+  %s
   maintenance:
     uploadpurging: {enabled: false}
   tag: {concurrencylimit: 8}
@@ -135,6 +141,11 @@ health:
 
 // peerServer starts distribution's registry on a folder.
 func (st *stage) peerServer(ctx context.Context) (*registry, error) {
+	return st.peerServerOn(ctx, onFolder)
+}
+
+// peerServerOn starts distribution's registry.
+func (st *stage) peerServerOn(ctx context.Context, kind string) (*registry, error) {
 	path, err := st.tool(ctx, "registry")
 	if err != nil {
 		return nil, err
@@ -147,16 +158,19 @@ func (st *stage) peerServer(ctx context.Context) (*registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(dir, "config.yml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, peerConfig, filepath.Join(dir, "data"), addr), 0o600); err != nil {
-		return nil, fmt.Errorf("configure distribution: %w", err)
-	}
-	c, err := st.start("distribution", []string{"OTEL_TRACES_EXPORTER=none"}, path, "serve", file)
+	storage, env, err := st.peerStorage(ctx, dir, kind)
 	if err != nil {
 		return nil, err
 	}
-	r := &registry{child: c, base: "http://" + addr}
-	return r, c.ready(ctx, r.base+"/v2/")
+	file := filepath.Join(dir, "config.yml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, peerConfig, storage, addr), 0o600); err != nil {
+		return nil, fmt.Errorf("configure distribution: %w", err)
+	}
+	c, err := st.start("distribution", append(env, "OTEL_TRACES_EXPORTER=none"), path, "serve", file)
+	if err != nil {
+		return nil, err
+	}
+	return st.open(ctx, c, "http://"+addr)
 }
 
 // fileOf finds the one object of a size in the registry's folder.

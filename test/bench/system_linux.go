@@ -39,21 +39,26 @@ func cpuTime(pid int) (time.Duration, error) {
 }
 
 // peakMemory is the largest resident set that a process has had, in bytes.
-func peakMemory(pid int) (int64, error) {
+func peakMemory(pid int) (int64, error) { return memory(pid, "VmHWM:") }
+
+// residentMemory is the resident set that a process has now, in bytes.
+func residentMemory(pid int) (int64, error) { return memory(pid, "VmRSS:") }
+
+func memory(pid int, field string) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, fmt.Errorf("peak memory: %w", err)
+		return 0, fmt.Errorf("memory: %w", err)
 	}
 	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if rest, ok := strings.CutPrefix(line, field); ok {
 			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
 			if err != nil {
-				return 0, fmt.Errorf("peak memory: %w", err)
+				return 0, fmt.Errorf("memory: %w", err)
 			}
 			return kib << 10, nil
 		}
 	}
-	return 0, fmt.Errorf("peak memory: %w", os.ErrNotExist)
+	return 0, fmt.Errorf("memory: %w", os.ErrNotExist)
 }
 
 // loadAverage is that of the last minute.

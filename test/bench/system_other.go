@@ -17,4 +17,6 @@ func cpuTime(int) (time.Duration, error) { return 0, nil }
 
 func peakMemory(int) (int64, error) { return 0, errors.New("peak memory is measured on Linux only") }
 
+func residentMemory(int) (int64, error) { return 0, errors.New("memory is measured on Linux only") }
+
 func loadAverage() float64 { return 0 }
