@@ -17,6 +17,8 @@ type commandLine struct {
 	Serve   serveCommand   `cmd:"" help:"Serve the registry."`
 	Migrate migrateCommand `cmd:"" help:"Bring the database schema up to date."`
 	GC      gcCommand      `cmd:"" name:"gc" help:"Collect garbage and compact blobs once, beside running servers."`
+	Doctor  doctorCommand  `cmd:"" help:"Examine settings, database, storage and the way to the server, and say what to do."`
+	Verify  verifyCommand  `cmd:"" help:"Push to and pull from a running registry, at any URL, and see that it behaves."`
 	User    struct {
 		Create userCreateCommand `cmd:"" help:"Create a user."`
 	} `cmd:"" help:"Manage users."`
