@@ -84,6 +84,7 @@ func (r *run) begin(ctx context.Context, repository, bearer string) (location, l
 	if err := a.want(http.StatusAccepted); err != nil {
 		return "", "", err
 	}
+	r.began = r.began || repository == r.repository
 	location, err = a.location()
 	return location, a.header.Get("OCI-Chunk-Min-Length"), err
 }

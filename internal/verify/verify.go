@@ -123,6 +123,7 @@ type run struct {
 	own        bool // the project was created for this run
 	left       []object
 	image      image
+	began      bool // an upload was opened, which creates the project
 	pushed     bool
 	// strange is the project that was pushed without an account, to be cleaned up.
 	strange string

@@ -23,6 +23,7 @@ func TestProcess(t *testing.T) {
 	must(t, children.Build(t.Context(), "../../cmd/api", program))
 	t.Run("doctor", func(t *testing.T) { testDoctor(t, program) })
 	t.Run("verify", func(t *testing.T) { testVerify(t, program) })
+	t.Run("docs", func(t *testing.T) { testDocs(t, program) })
 	for name, test := range map[string]func(*testing.T, string, backends){
 		"killed":                      testKilled,
 		"drained, the push finishes":  testDrainedPushFinishes,

@@ -147,7 +147,7 @@ func testDoctorPostgres(t *testing.T, program string) {
 	examine(t, program, b.local()...).finds("database.reach", doctor.Failure, "")
 }
 
-// must be told apart from the address of the tests, so that a proxy can be trusted and clients not.
+// proxyAddress is not that of the tests, so that a proxy can be trusted and its clients not.
 const proxyAddress = "127.0.0.2"
 
 // dialFrom connects from the address of the proxy.

@@ -162,7 +162,7 @@ func testVerifyFaults(t *testing.T, program string) {
 			if r.Method == http.MethodPost && r.Header.Get("Authorization") != "" && strings.HasPrefix(r.URL.Path, "/v2/") {
 				r.SetBasicAuth("any", adminToken)
 			}
-		}}, nil, "refuse a push with a token to pull"},
+		}}, nil, "refuse a push without an account, refuse a push with a token to pull"},
 		{"nothing is deleted", answers(500, func(r *http.Request) bool { return r.Method == http.MethodDelete }), nil, "clean up"},
 	} {
 		f.plant(tt.fault)
