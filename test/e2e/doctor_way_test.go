@@ -134,7 +134,7 @@ func testDoctorWay(t *testing.T, program string) {
 		{"a limited token endpoint", answers(429, at("/auth/")), nil, "client.token", doctor.Warning, "limits"},
 		{"another time", planted{response: func(a *http.Response) {
 			a.Header.Set("Date", time.Now().Add(-5*time.Minute).UTC().Format(http.TimeFormat))
-		}}, nil, "clock.server", doctor.Failure, "-5m"},
+		}}, nil, "clock.server", doctor.Failure, "differs by -"},
 		{"another Location", planted{response: func(a *http.Response) {
 			if a.Header.Get("Location") != "" {
 				a.Header.Set("Location", "http://internal:5000"+a.Header.Get("Location"))
