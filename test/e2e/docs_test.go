@@ -47,18 +47,18 @@ type reader struct {
 func newReader(t *testing.T, program string, c *child) *reader {
 	t.Helper()
 	r := &reader{t: t, dir: t.TempDir(), host: strings.TrimPrefix(c.base, "http://")}
-	for _, dir := range []string{"bin", "tools"} {
-		must(t, os.Mkdir(filepath.Join(r.dir, dir), 0o700))
+	for _, dir := range []string{"bin", "tools", ".config/containers"} {
+		must(t, os.MkdirAll(filepath.Join(r.dir, dir), 0o700))
 	}
 	must(t, os.Symlink(program, filepath.Join(r.dir, "bin", "berth")))
 	for name, path := range map[string]string{"berth": program, "crane": testenv.Tool(t, "crane"), "skopeo": testenv.Tool(t, "skopeo")} {
 		must(t, os.Symlink(path, filepath.Join(r.dir, "tools", name)))
 	}
-	write(t, filepath.Join(r.dir, "registries.conf"), fmt.Appendf(nil, "[[registry]]\nlocation = %q\ninsecure = true\n", r.host))
+	write(t, filepath.Join(r.dir, ".config/containers/registries.conf"), fmt.Appendf(nil, "[[registry]]\nlocation = %q\ninsecure = true\n", r.host))
 	r.env = []string{
 		"PATH=" + filepath.Join(r.dir, "tools") + ":" + os.Getenv("PATH"), "HOME=" + r.dir, "TMPDIR=" + t.TempDir(),
 		"XDG_RUNTIME_DIR=" + r.dir, "DOCKER_CONFIG=" + filepath.Join(r.dir, ".docker"),
-		"REGISTRY_AUTH_FILE=" + filepath.Join(r.dir, "auth.json"), "CONTAINERS_REGISTRIES_CONF=" + filepath.Join(r.dir, "registries.conf"),
+		"REGISTRY_AUTH_FILE=" + filepath.Join(r.dir, "auth.json"),
 		"BERTH_ADMIN_TOKEN=" + adminToken, "BERTH_ADMIN_PASSWORD=a long password for tests",
 	}
 	r.run("an image", "echo content > content.txt; tar -cf content.tar content.txt; crane append -f content.tar -t image:1 -o image.tar")
