@@ -10,6 +10,8 @@ BENCH       ?= .
 COUNT       ?= 1
 FUZZTIME    ?= 20s
 CONFORMANCE ?=
+URL         ?=
+VERIFYFLAGS ?=
 KILLS       ?= 1000
 BACKEND     ?= sqlite postgres
 SEED        ?=
@@ -117,7 +119,7 @@ check-modules:
 .PHONY: check-generated
 check-generated:
 	@echo '== generated code'
-	sums() { find . -path ./.tools -prune -o \( -name '*.gen.go' -o -path ./docs/rights.md \) -print0 | sort -z | xargs -0 -r sha256sum; }
+	sums() { find . -path ./.tools -prune -o \( -name '*.gen.go' -o -path ./docs/rights.md -o -path ./docs/api-reference.md \) -print0 | sort -z | xargs -0 -r sha256sum; }
 	before=$$(sums)
 	$(GO) generate ./...
 	after=$$(sums)
@@ -195,6 +197,11 @@ crash: ## kill it KILLS times per backend while everything fails, and check that
 conformance: build ## run the OCI conformance program CONFORMANCE=<path> against a fresh server
 	@[[ -n '$(CONFORMANCE)' ]] || { echo 'usage: make conformance CONFORMANCE=<path of the conformance program>' >&2; exit 2; }
 	test/conformance/run.sh '$(CONFORMANCE)'
+
+.PHONY: verify
+verify: build ## push to and pull from the registry at URL=, as the holder of BERTH_TOKEN; VERIFYFLAGS= adds flags
+	@[[ -n '$(URL)' ]] || { echo 'usage: BERTH_TOKEN=<token> make verify URL=https://registry.example.dev' >&2; exit 2; }
+	bin/berth verify '$(URL)' $(VERIFYFLAGS)
 
 .PHONY: tools
 tools: ## build every pinned tool and print where it is

@@ -19,6 +19,8 @@ type commandLine struct {
 	Migrate migrateCommand `cmd:"" help:"Bring the database schema up to date."`
 	GC      gcCommand      `cmd:"" name:"gc" help:"Collect garbage and compact blobs once, beside running servers."`
 	Scrub   scrubCommand   `cmd:"" help:"Read stored content again, and tell what is damaged, beside running servers."`
+	Doctor  doctorCommand  `cmd:"" help:"Examine settings, database, storage and the way to the server, and say what to do."`
+	Verify  verifyCommand  `cmd:"" help:"Push to and pull from a running registry, at any URL, and see that it behaves."`
 	Backup  struct {
 		Database backupDatabaseCommand `cmd:"" help:"Copy an SQLite database as it is at one instant, beside a running server."`
 		Hold     backupHoldCommand     `cmd:"" help:"Keep all servers from removing objects while the storage is copied."`

@@ -29,9 +29,13 @@ type room struct {
 // the structure, to be made here and nowhere else. Tests are free, and so are folders whose name ends in "test", as in
 // storagetest: they hold helpers of tests, and in turn nothing but tests imports them.
 var rooms = []room{
-	{path: "cmd/api", may: []string{"internal/server", "internal/config", "client"}},
+	{path: "cmd/api", may: []string{"internal/server", "internal/config", "internal/doctor", "internal/verify", "client"}},
 	{path: "internal/server", may: []string{"*"}},
 	{path: "internal/config"},
+	// What surrounds a server, looked at from outside of it: no domain.
+	{path: "internal/doctor", may: []string{"internal/config", "internal/database", "internal/storage"}},
+	// For any registry of anybody, so it knows nothing of this one but what the wire tells.
+	{path: "internal/verify"},
 
 	{path: "internal/api", may: slices.Concat(domain, stores, []string{"internal/api/problem", "internal/oci/content", "web/openapi"})},
 	{path: "internal/api/problem", may: []string{"internal/telemetry"}},

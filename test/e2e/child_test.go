@@ -24,6 +24,9 @@ func TestProcess(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "berth")
 	must(t, children.Build(t.Context(), "../../cmd/api", program))
+	t.Run("doctor", func(t *testing.T) { testDoctor(t, program) })
+	t.Run("verify", func(t *testing.T) { testVerify(t, program) })
+	t.Run("docs", func(t *testing.T) { testDocs(t, program) })
 	for name, test := range map[string]func(*testing.T, string, backends){
 		"killed":                      testKilled,
 		"backed up":                   testBackup,

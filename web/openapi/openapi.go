@@ -3,6 +3,9 @@ package openapi
 
 import _ "embed"
 
+// The page for people is made from it, too.
+//go:generate go run ./reference
+
 // Document is openapi.yaml as it is served.
 //
 //go:embed openapi.yaml

@@ -50,7 +50,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	health := newHealth(cfg.Checks, cfg.Clock)
+	health := newHealth(cfg.Checks, cfg.HTTP.TrustedProxies, cfg.Clock)
 	engine, err := newEngine(cfg.HTTP.TrustedProxies, health, cfg.Planes)
 	if err != nil {
 		return nil, err

@@ -41,6 +41,7 @@ type Check struct {
 // health answers whether the process lives and whether it can serve.
 type health struct {
 	checks   []Check
+	trusted  []string // proxies, as CIDRs or addresses
 	clock    func() time.Time
 	draining atomic.Bool
 
@@ -56,14 +57,16 @@ type run struct {
 	err  error         // to be read after that
 }
 
-func newHealth(checks []Check, clock func() time.Time) *health {
-	return &health{checks: checks, clock: clock, runs: make([]*run, len(checks))}
+func newHealth(checks []Check, trusted []string, clock func() time.Time) *health {
+	return &health{checks: checks, trusted: trusted, clock: clock, runs: make([]*run, len(checks))}
 }
 
 // Mount adds /healthz and /readyz.
 func (h *health) Mount(r gin.IRouter) {
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
-		r.Handle(method, livePath, func(c *gin.Context) { writeReport(c, http.StatusOK, report{Status: "alive"}) })
+		r.Handle(method, livePath, func(c *gin.Context) {
+			writeReport(c, http.StatusOK, report{Status: "alive", Seen: h.look(c)})
+		})
 		r.Handle(method, readyPath, h.ready)
 	}
 }
@@ -72,6 +75,7 @@ func (h *health) Mount(r gin.IRouter) {
 type report struct {
 	Status string            `json:"status"`
 	Checks map[string]string `json:"checks,omitempty"`
+	Seen   *seen             `json:"seen,omitempty"`
 }
 
 func (h *health) ready(c *gin.Context) {
