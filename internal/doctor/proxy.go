@@ -21,9 +21,13 @@ const (
 	foreign = "192.0.2.77"
 	// foreignHost is a name that nobody has (RFC 2606).
 	foreignHost = "elsewhere.invalid"
-	// largeBody is the length that the probe for limits announces and does not send: a layer of 8 GiB.
+	// largeBody is the length that the probe for limits announces: a layer of 8 GiB.
 	largeBody = 8 << 30
-	// bufferTime is how long the server may take to refuse a body of which it has seen nothing.
+	// A little of it is sent now and then: some proxies pass the head on with the first bytes, and the answer back
+	// between two others.
+	drop      = 16 << 10
+	dropEvery = 50 * time.Millisecond
+	// bufferTime is how long the server may take to refuse a body of which it has seen next to nothing.
 	bufferTime = 3 * time.Second
 )
 
@@ -145,7 +149,7 @@ func (e *examination) trusts(address string) bool {
 	return false
 }
 
-// body announces a large layer, without a credential and without sending it. Berth refuses that at once. A proxy that
+// body announces a large layer, without a credential, and sends only its beginning. Berth refuses that at once. A proxy that
 // limits bodies refuses it in its own words, and one that gathers bodies waits for this one.
 func (e *examination) body(ctx context.Context, v *visitor) {
 	status, err := v.announce(ctx)
@@ -182,11 +186,28 @@ func (v *visitor) announce(ctx context.Context) (int, error) {
 	if _, err := conn.Write([]byte(head)); err != nil {
 		return 0, err //nolint:wrapcheck // of the connection, told as it is
 	}
+	go trickle(ctx, conn)
 	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: http.MethodPatch, URL: &url.URL{Path: target}})
 	if err != nil {
 		return 0, err //nolint:wrapcheck // the same
 	}
 	return response.StatusCode, response.Body.Close()
+}
+
+// trickle sends a little of a body now and then, until the context ends or nobody takes it.
+func trickle(ctx context.Context, conn net.Conn) {
+	tick := time.NewTicker(dropEvery)
+	defer tick.Stop()
+	for {
+		if _, err := conn.Write(make([]byte, drop)); err != nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (v *visitor) dial(ctx context.Context) (net.Conn, error) {
