@@ -24,7 +24,7 @@ func benchmarks() []benchmark {
 			benchmark{"memory/" + kind, func(ctx context.Context, l *lab) ([]row, error) { return measureMemory(ctx, l, kind) }},
 		)
 	}
-	for _, kind := range []string{onFolder, onPostgres} {
+	for _, kind := range []string{onFolder, onReplicas} {
 		all = append(all, benchmark{"abuser/" + kind, func(ctx context.Context, l *lab) ([]row, error) { return measureAbuser(ctx, l, kind) }})
 	}
 	all = append(all, benchmark{"manifest", measureManifests}, benchmark{"collect", measureCollection})

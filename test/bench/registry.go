@@ -16,8 +16,8 @@ import (
 const (
 	onFolder = "folder"
 	onS3     = "s3"
-	// onPostgres is S3 with PostgreSQL instead of SQLite, as several replicas have them.
-	onPostgres = "postgres+s3"
+	// onReplicas is S3 with PostgreSQL instead of SQLite, as several replicas have them.
+	onReplicas = "postgres+s3"
 )
 
 // repository is where everything is pushed.
@@ -71,7 +71,7 @@ func (st *stage) launchBerth(ctx context.Context, name, kind string, settings ..
 		"BERTH_RATELIMIT_ENABLED=false", // one caller asks for all that there is
 		"BERTH_DATABASE_URL=sqlite:" + filepath.Join(dir, "berth.db"),
 	}
-	if kind == onPostgres {
+	if kind == onReplicas {
 		database, err := st.postgres(ctx)
 		if err != nil {
 			return nil, err

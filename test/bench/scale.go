@@ -209,9 +209,8 @@ var scaleCases = []scaleCase{
 		return err
 	}},
 	{"token", func(ctx context.Context, t *scaleTown) error {
-		a := *t.auth
-		a.realm = t.base + "/auth/token"
-		_, err := (&authorizer{realm: a.realm, user: a.user, password: a.password, http: a.http}).fetch(ctx, t.home(t.project()).repository)
+		fresh := authorizer{realm: t.base + "/auth/token", user: t.auth.user, password: t.auth.password, http: t.auth.http}
+		_, err := fresh.fetch(ctx, t.home(t.project()).repository)
 		return err
 	}},
 	{"project list", func(ctx context.Context, t *scaleTown) error {

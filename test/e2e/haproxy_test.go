@@ -50,8 +50,8 @@ type haproxy struct {
 	control string // its socket
 }
 
-// startHAProxy runs a balancer on an address until the test ends.
-func startHAProxy(t *testing.T, address string, replicas []string) haproxy {
+// startBalancer runs a balancer on an address until the test ends.
+func startBalancer(t *testing.T, address string, replicas []string) haproxy {
 	t.Helper()
 	dir := t.TempDir()
 	h := haproxy{t: t, address: address, control: filepath.Join(dir, "control")}

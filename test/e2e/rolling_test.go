@@ -34,7 +34,7 @@ func testRollingRestart(t *testing.T, program string) {
 			"BERTH_TRUSTED_PROXIES=127.0.0.1/32", "BERTH_DRAIN_DELAY=1s", "BERTH_GC_INTERVAL=1s")
 	}
 	running := []*child{start(0), start(1)}
-	balancer := startHAProxy(t, front, replicas)
+	balancer := startBalancer(t, front, replicas)
 	balancer.awaitUp(len(running))
 
 	r := &registry{host: front}
