@@ -137,9 +137,10 @@ func TestThreat15ListsOfTheProductAPI(t *testing.T) {
 		_, admin := limited(t, env, func(*config.Config) {})
 		ada := env.Person(t, "ada")
 		project := env.Project(t, "demo", ada)
-		env.Repository(t, project.ID, "app", 1)
+		env.Repository(t, project.ID, "app/web", 1)
+		env.Trash(t, project.ID) // with the history of a tag
 		hook, _ := env.Webhook(t, project.ID)
-		values := map[string]string{"project": "demo", "path": "app", "webhook": hook.String(), "tag": "v0"}
+		values := map[string]string{"project": "demo", "path": "app%2Fweb", "webhook": hook.String(), "tag": "v0"}
 		lists := 0
 		for _, op := range apitest.Operations(t) {
 			limited := false
