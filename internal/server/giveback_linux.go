@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -30,13 +31,13 @@ func adviseProgram(advice uintptr) error {
 	}
 	defer maps.Close() //nolint:errcheck // it was read
 	var from, to uintptr
-	var rights string
 	ours := false
 	lines := bufio.NewScanner(maps)
 	for lines.Scan() {
 		line := lines.Text()
-		if _, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &rights); err == nil {
-			ours = strings.HasSuffix(line, " "+program) && !strings.Contains(rights, "w")
+		if a, b, ok := addresses(line); ok {
+			rights := strings.Fields(line)[1]
+			from, to, ours = a, b, strings.HasSuffix(line, " "+program) && !strings.Contains(rights, "w")
 			continue
 		}
 		// What was ever written, such as addresses that a loader put in, is not in the file.
@@ -48,4 +49,13 @@ func adviseProgram(advice uintptr) error {
 		}
 	}
 	return lines.Err() //nolint:wrapcheck // of a file of the kernel
+}
+
+// addresses reads the line that begins what the kernel says about a part of memory. All other lines begin with a name.
+func addresses(line string) (from, to uintptr, ok bool) {
+	area, _, _ := strings.Cut(line, " ")
+	first, last, _ := strings.Cut(area, "-")
+	a, aerr := strconv.ParseUint(first, 16, 64)
+	b, berr := strconv.ParseUint(last, 16, 64)
+	return uintptr(a), uintptr(b), aerr == nil && berr == nil
 }
