@@ -25,7 +25,7 @@ func TestEveryChangeLeavesOneEntry(t *testing.T) {
 		w := newWorld(t, env)
 		w.replica = env.Serve(t, func(c *config.Config) {
 			c.Accounts.SignUp = "open"
-			c.GC.Enabled, c.GC.Interval = true, time.Hour
+			c.GC.Enabled, c.Scrub.Enabled, c.GC.Interval = true, true, time.Hour
 		})
 		person, err := env.Auth.CreateUser(t.Context(), auth.NewUser{Email: "typist@example.dev", Password: typed, Admin: true})
 		apitest.Check(t, err)

@@ -33,7 +33,10 @@ type world struct {
 
 func newWorld(t *testing.T, env *apitest.Env) *world {
 	w := &world{t: t, env: env, people: map[string]apitest.Person{}, secrets: map[string]string{"nobody": ""}}
-	w.replica = env.Serve(t, func(c *config.Config) { c.Accounts.SignUp = "closed" })
+	w.replica = env.Serve(t, func(c *config.Config) {
+		c.Accounts.SignUp = "closed"
+		c.Counts.Projects = 0 // a sweep makes one for each question
+	})
 	for _, name := range users {
 		w.people[name] = env.Person(t, name)
 	}
