@@ -20,7 +20,7 @@ func NewHandler(ctx context.Context, cfg config.Config, opts Options) (handler h
 		return nil, nil, err
 	}
 	end = func() error { return errors.Join(backends.close(), telemetry.Stop(ctx)) }
-	services, err := newServices(backends, cfg, cfg.Endpoints("127.0.0.1:5000"), opts, telemetry.Observer()) //nolint:contextcheck // nothing of it waits
+	services, err := newServices(backends, cfg, cfg.Endpoints("127.0.0.1:5000"), opts, telemetry.Observer())
 	if err != nil {
 		return nil, nil, errors.Join(err, end())
 	}

@@ -92,7 +92,7 @@ func Run(ctx context.Context, cfg config.Config, opts Options) (err error) {
 	defer listener.Close() //nolint:errcheck // closed twice after serving; before it, there is nothing to lose
 	endpoints := cfg.Endpoints(listener.Addr().String())
 
-	services, err := newServices(backends, cfg, endpoints, opts, telemetry.Observer()) //nolint:contextcheck // nothing of it waits
+	services, err := newServices(backends, cfg, endpoints, opts, telemetry.Observer())
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,8 @@ func newAuthorizer(ctx context.Context, base, user, password string) (*authorize
 		a.basic = user != "" // it lets anybody in, and may still know users
 		return a, nil
 	case http.StatusUnauthorized:
-		return a, a.learn(answer.Header.Values("WWW-Authenticate"))
+		err := a.learn(answer.Header.Values("WWW-Authenticate"))
+		return a, err
 	}
 	return nil, fmt.Errorf("%s/v2/ answers %s: no registry", base, answer.Status)
 }

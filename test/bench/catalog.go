@@ -163,8 +163,7 @@ func (v *reading) get(ctx context.Context, what stored, kind, reference string) 
 	}
 	defer func() { _ = answer.Body.Close() }()
 	v.count++
-	var to io.Writer = io.Discard
-	h := sha256.New()
+	to, h := io.Discard, sha256.New()
 	hashed := v.every > 0 && v.count%v.every == 0
 	if hashed {
 		to = h

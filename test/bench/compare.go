@@ -39,8 +39,8 @@ func runCompare(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	flags.StringVar(&c.database, "database", onSQLite, "sqlite or postgres: Berth's database")
 	flags.StringVar(&c.storage, "storage", onFolder, "folder or s3: where all of them keep blobs")
 	flags.StringVar(&c.zot, "zot", "", "also start this `program`, zot, with commit on")
-	flags.StringVar(&c.settings.berth, "berth", "", "measure this `program` instead of building bin/berth")
-	flags.StringVar(&c.settings.dir, "dir", "", "`folder` for the data of all servers; default: the system's temporary folder")
+	flags.StringVar(&c.berth, "berth", "", "measure this `program` instead of building bin/berth")
+	flags.StringVar(&c.dir, "dir", "", "`folder` for the data of all servers; default: the system's temporary folder")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
@@ -52,7 +52,7 @@ func runCompare(ctx context.Context, args []string, stdout, stderr io.Writer) in
 		flags.Usage()
 		return 2
 	}
-	return testenv.Program(ctx, func(tb testing.TB) {
+	return testenv.Program(ctx, func(tb testing.TB) { //nolint:contextcheck // tb has it
 		if err := c.run(tb, stdout, stderr); err != nil {
 			tb.Errorf("bench: %v", err)
 		}

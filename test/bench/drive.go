@@ -147,7 +147,6 @@ func (d *driving) measure(ctx context.Context, targets []*registry, stdout, stde
 	var catalogs []*catalog
 	for _, r := range targets {
 		c := r.client(clientBuffer)
-		defer c.close()
 		say("filling %s: %d images, %d blobs, %.0f MB", r.name, d.images, d.blobs, float64(p.bytes())/megabyte)
 		k, err := p.fill(ctx, c, d.repository)
 		if err != nil {

@@ -46,7 +46,8 @@ func (st *stage) berthServerIn(ctx context.Context, name, kind string, settings 
 	if err != nil {
 		return nil, err
 	}
-	return r, r.logIn(ctx, r.secret)
+	err = r.logIn(ctx, r.secret)
+	return r, err
 }
 
 // launchBerth starts a server and waits until it is ready. On a database that has users, there is no administrator with

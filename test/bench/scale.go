@@ -63,7 +63,7 @@ func runScale(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		flags.Usage()
 		return 2
 	}
-	return testenv.Program(ctx, func(tb testing.TB) {
+	return testenv.Program(ctx, func(tb testing.TB) { //nolint:contextcheck // tb has it
 		if err := s.measure(tb, stdout, stderr); err != nil {
 			tb.Errorf("bench: %v", err)
 		}
@@ -209,8 +209,8 @@ var scaleCases = []scaleCase{
 		return err
 	}},
 	{"token", func(ctx context.Context, t *scaleTown) error {
-		fresh := authorizer{realm: t.base + "/auth/token", user: t.auth.user, password: t.auth.password, http: t.auth.http}
-		_, err := fresh.fetch(ctx, t.home(t.project()).repository)
+		asking := &authorizer{realm: t.base + "/auth/token", user: t.auth.user, password: t.auth.password, http: t.auth.http}
+		_, err := asking.fetch(ctx, t.home(t.project()).repository)
 		return err
 	}},
 	{"project list", func(ctx context.Context, t *scaleTown) error {
