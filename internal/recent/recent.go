@@ -70,6 +70,9 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(context.Context)
 	asks := false
 	loader := otter.LoaderFunc[K, entry[V]](func(ctx context.Context, _ K) (entry[V], error) {
 		asks = true
+		if e, ok := c.entries.GetIfPresent(key); ok {
+			return e, nil // another caller's answer came after this one had looked for it
+		}
 		asked := c.clock.NowNano()
 		value, err := load(ctx)
 		return entry[V]{value: value, asked: asked}, err

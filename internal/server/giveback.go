@@ -2,27 +2,25 @@ package server
 
 import (
 	"context"
-	"log/slog"
+	"runtime/debug"
 	"time"
 )
 
 // settled is how long after its start a server has done what it does only then.
 const settled = 3 * time.Second
 
-// frugal is the worker that gives back, once, what only the start needed.
-type frugal struct{ logger *slog.Logger }
+// frugal is the worker that gives back, once, the memory of the heap that only the start needed.
+type frugal struct{}
 
 // Run implements front.Worker.
-func (f frugal) Run(ctx context.Context) error {
+func (frugal) Run(ctx context.Context) error {
 	timer := time.NewTimer(settled)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return nil
 	case <-timer.C:
-	}
-	if err := giveBack(); err != nil {
-		f.logger.DebugContext(ctx, "memory of the start stays", slog.String("error", err.Error()))
+		debug.FreeOSMemory()
 	}
 	<-ctx.Done()
 	return nil

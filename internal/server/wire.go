@@ -170,7 +170,7 @@ func newServices(b *backends, cfg config.Config, e config.Endpoints, opts Option
 		quota.NewFolder(b.db, opts.Clock, opts.Logger), kept, registry.Content.Measurer(),
 		refusals, audit.NewKeeper(b.db, cfg.Audit.TTL, opts.Clock, opts.Logger), users.Janitor(opts.Logger), activity,
 		&overrides{store: &limits.Store{DB: b.db, Clock: opts.Clock}, limiter: rates, logger: opts.Logger}, hooks, notices,
-		scrubber, frugal{opts.Logger},
+		scrubber, frugal{},
 	}
 	if cfg.GC.Enabled {
 		workers = append(workers, collector)
