@@ -155,13 +155,13 @@ var (
 			pushed_by = excluded.pushed_by, pushed_at = excluded.pushed_at, total_size = excluded.total_size,
 			platforms = excluded.platforms, deleted_at = NULL, purge_after = NULL, deletion = NULL
 		RETURNING 1`)
-	// The links are locked in the order of their digests, against deletion. Damaged blobs count as missing: the index of
-	// those is nearly always empty.
+	// The links are locked in the order of their digests, against deletion. Damaged blobs count as missing: there is
+	// an index of those alone.
 	requireBlobs = database.SQL(`
 		SELECT 1 FROM (SELECT count(*) AS found FROM (
 			SELECT 1 FROM repository_blobs WHERE repository_id = ` + thisRepository + `
 			  AND deleted_at IS NULL AND digest IN (SELECT each.value FROM {each:$3})
-			  AND blob_id NOT IN (SELECT id FROM blobs WHERE damaged_at IS NOT NULL)
+			  AND NOT EXISTS (SELECT 1 FROM blobs b WHERE b.id = blob_id AND b.damaged_at IS NOT NULL)
 			ORDER BY digest {share}) AS links) AS counted
 		WHERE found = {bigint:$4}`)
 	insertManifestBlobs = database.SQL(`
@@ -198,7 +198,7 @@ var (
 	missingBlobs = database.SQL(`
 		SELECT each.value FROM {each:$3} WHERE NOT EXISTS (SELECT 1 FROM repository_blobs l
 			WHERE l.repository_id = ` + thisRepository + ` AND l.digest = each.value AND l.deleted_at IS NULL
-			  AND l.blob_id NOT IN (SELECT id FROM blobs WHERE damaged_at IS NOT NULL))`)
+			  AND NOT EXISTS (SELECT 1 FROM blobs b WHERE b.id = l.blob_id AND b.damaged_at IS NOT NULL))`)
 )
 
 // PutManifest stores a manifest and points tags at it, in one transaction and one round trip (end-7). It returns
