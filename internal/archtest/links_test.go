@@ -24,7 +24,7 @@ type document struct {
 }
 
 var (
-	fenced   = regexp.MustCompile("(?ms)^( *)```.*?^ *```[ \t]*$")
+	fenced   = regexp.MustCompile("(?s)(?m:^)( *)```.*?\n *```[ \t]*(?m:$)")
 	inline   = regexp.MustCompile("`[^`\n]*`")
 	link     = regexp.MustCompile(`!?\[[^\]]*\]\(([^)\s]+)\)`)
 	heading  = regexp.MustCompile(`(?m)^#{1,6} +(.+?) *$`)

@@ -59,7 +59,7 @@ func (s *sqlite) backup(ctx context.Context, file *os.File) (int64, error) {
 }
 
 func syncFolder(path string) error {
-	folder, err := os.Open(path) //nolint:gosec // the operator has named it
+	folder, err := os.Open(path)
 	if err != nil {
 		return err //nolint:wrapcheck // by the caller
 	}

@@ -21,12 +21,15 @@ func newScrubber(b *backends, cfg config.Config, opts Options) *scrub.Scrubber {
 	})
 }
 
-// What a scrub is asked for, and what comes of it.
 type (
-	ScrubOrder    = scrub.Order
+	// ScrubOrder is what a scrub is asked for.
+	ScrubOrder = scrub.Order
+	// ScrubProgress is how far a scrub is.
 	ScrubProgress = scrub.Progress
-	ScrubFigures  = scrub.Figures
-	ScrubFinding  = scrub.Finding
+	// ScrubFigures are what a scrub has read and found.
+	ScrubFigures = scrub.Figures
+	// ScrubFinding is something that a scrub found damaged.
+	ScrubFinding = scrub.Finding
 )
 
 // ErrScrubUnderWay says that another process is at a scrub that was begun at a terminal.

@@ -17,12 +17,12 @@ import (
 )
 
 // codeBlock is a fenced block of a page, with its language.
-var codeBlock = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```[ \t]*$")
+var codeBlock = regexp.MustCompile("(?s)(?m:^)```(\\w+)\n(.*?\n)```[ \t]*(?m:$)")
 
 // blocks are those of a page in a language.
 func blocks(t *testing.T, page, language string) []string {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join("../..", page))
+	content, err := os.ReadFile(filepath.Join("..", "..", page))
 	must(t, err)
 	var found []string
 	for _, block := range codeBlock.FindAllStringSubmatch(string(content), -1) {
@@ -54,7 +54,7 @@ func newReader(t *testing.T, program string, c *child) *reader {
 	for name, path := range map[string]string{"berth": program, "crane": testenv.Tool(t, "crane"), "skopeo": testenv.Tool(t, "skopeo")} {
 		must(t, os.Symlink(path, filepath.Join(r.dir, "tools", name)))
 	}
-	write(t, filepath.Join(r.dir, ".config/containers/registries.conf"), fmt.Appendf(nil, "[[registry]]\nlocation = %q\ninsecure = true\n", r.host))
+	write(t, filepath.Join(r.dir, ".config", "containers", "registries.conf"), fmt.Appendf(nil, "[[registry]]\nlocation = %q\ninsecure = true\n", r.host))
 	r.env = []string{
 		"PATH=" + filepath.Join(r.dir, "tools") + ":" + os.Getenv("PATH"), "HOME=" + r.dir, "TMPDIR=" + t.TempDir(),
 		"XDG_RUNTIME_DIR=" + r.dir, "DOCKER_CONFIG=" + filepath.Join(r.dir, ".docker"),
@@ -71,7 +71,7 @@ const strictly = "curl() { command curl --fail-with-body \"$@\"; }\n"
 // run runs a script that ends with the first command that fails, and gives what it printed.
 func (r *reader) run(what, script string, env ...string) string {
 	r.t.Helper()
-	cmd := exec.CommandContext(r.t.Context(), "bash", "-euo", "pipefail", "-c", script) //nolint:gosec // a page of the repository
+	cmd := exec.CommandContext(r.t.Context(), "bash", "-euo", "pipefail", "-c", script)
 	cmd.Dir, cmd.Env = r.dir, append(append([]string{}, r.env...), env...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

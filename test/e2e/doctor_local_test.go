@@ -42,8 +42,8 @@ func testDoctorFiles(t *testing.T, program string) {
 
 	b := embedded(t).prepare(t)
 	database, objects := strings.TrimPrefix(b.database, "sqlite:"), strings.TrimPrefix(b.storage, "file:")
-	must(t, os.Chmod(database, 0o644)) //nolint:gosec // the fault
-	must(t, os.Chmod(objects, 0o755))  //nolint:gosec // the fault
+	must(t, os.Chmod(database, 0o644))
+	must(t, os.Chmod(objects, 0o755))
 	must(t, os.Symlink(inMemory(t), filepath.Join(objects, "2026-01-01")))
 	e = examine(t, program, append(b.local(), "--min-free=1000TiB", "BERTH_STORAGE_REDIRECT=true")...)
 	e.finds("database.file", doctor.Warning, "other users")

@@ -307,7 +307,7 @@ func (r *run) chosen(what string) bool {
 	h := fnv.New64a()
 	_, _ = h.Write(r.id[:]) // a hash never fails
 	_, _ = h.Write([]byte(what))
-	return mix(h.Sum64())%millionths < uint64(r.fraction) //nolint:gosec // it is not negative
+	return mix(h.Sum64())%millionths < uint64(r.fraction)
 }
 
 // mix spreads the bits of a hash whose high ones depend little on what came last.

@@ -64,7 +64,7 @@ func TestThreat16RapidReset(t *testing.T) {
 	if n := most.Load(); n == 0 || n > http2Streams {
 		t.Errorf("%d handlers ran at once, %d streams are allowed", n, http2Streams)
 	}
-	response, err := http.Get("http://" + r.addr + "/healthz") //nolint:noctx // ends with the server
+	response, err := http.Get("http://" + r.addr + "/healthz")
 	if err != nil {
 		t.Fatal(err)
 	}

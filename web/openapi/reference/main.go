@@ -82,7 +82,7 @@ func (w *writer) line(format string, args ...any) {
 		w.WriteString(format + "\n")
 		return
 	}
-	fmt.Fprintf(w, format+"\n", args...)
+	_, _ = fmt.Fprintf(w, format+"\n", args...)
 }
 
 func (w *writer) operation(op operation) {
