@@ -83,6 +83,7 @@ func badFields(own object, w *world) []badField {
 		badField{"PATCH", project, map[string]any{"description": "a\x00b"}, invalid, "invalid", "/description"},
 		badField{"PATCH", project, map[string]any{}, invalid, "invalid", "/"},
 		badField{"POST", "/admin" + project + "/suspend", map[string]any{"reason": "a\x00b"}, invalid, "invalid", "/reason"},
+		badField{"POST", "/admin/blocklist", map[string]any{"digest": "sha256:" + strings.Repeat("a", 64), "reason": "a\x00b"}, invalid, "invalid", "/reason"},
 		badField{"POST", "/auth/login", map[string]any{"email": "a@example.dev"}, invalid, "invalid", "/"},
 		badField{"POST", "/auth/login", map[string]any{"token": "a", "email": "a@example.dev"}, invalid, "invalid", "/"},
 		badField{"POST", "/auth/login", map[string]any{"email": "a\x00@example.dev", "password": marker + "12345678"}, http.StatusUnauthorized, "unauthenticated", ""},

@@ -147,6 +147,9 @@ func blockedOf(b takedown.Blocked) apigen.Blocked {
 // BlockDigest implements the operation blockDigest.
 func (a *API) BlockDigest(ctx context.Context, request apigen.BlockDigestRequestObject) (apigen.BlockDigestResponseObject, error) {
 	one := callOf(ctx)
+	if !isText(request.Body.Reason) {
+		return nil, invalidFields(problem.Field{Pointer: "/reason", Detail: "is not text without NUL"})
+	}
 	blocked, err := a.blocklist.Block(ctx, one.guard.Require, request.Body.Digest, request.Body.Reason, one.user().String())
 	if errors.Is(err, takedown.ErrDigest) {
 		return nil, invalidFields(problem.Field{Pointer: "/digest", Detail: "is not a digest"}).WithCause(err)

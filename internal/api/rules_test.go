@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -56,6 +57,18 @@ func TestImmutableTags(t *testing.T) {
 		g.push("demo/library", "v1", "first")  // another repository
 		g.push("demo/library", "v1", "second") //
 		g.want(http.StatusForbidden, "DELETE", "demo/app/manifests/v2", "")
+		// What it names stays whole, through indexes of indexes.
+		part := g.push("demo/app", "part", "part")
+		outer := part
+		for _, tag := range []string{"between", "v3"} {
+			body := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":1}]}`, indexType, indexType, outer)
+			g.want(http.StatusCreated, "PUT", "demo/app/manifests/"+tag, body)
+			outer = "sha256:" + digest(body)
+		}
+		if text := string(g.want(http.StatusForbidden, "DELETE", "demo/app/manifests/"+part, "").Body); !strings.Contains(text, `\"v3\"`) {
+			t.Errorf("a part of v3: %s", text)
+		}
+		g.want(http.StatusAccepted, "DELETE", "demo/app/manifests/part", "") // the tag alone
 		g.want(http.StatusAccepted, "DELETE", "demo/app/manifests/free", "")
 		g.want(http.StatusAccepted, "DELETE", "demo/app/manifests/"+first, "")
 

@@ -238,8 +238,9 @@ func (s *Store) Rates(ctx context.Context) (map[Subject]map[string]Rate, error) 
 	}
 	defer rows.Close()
 	found := map[Subject]Overrides{}
-	for rows.Next() {
-		var subject Subject
+	var subject Subject
+	read := 0
+	for ; rows.Next(); read++ {
 		var name string
 		var value int64
 		if err := rows.Scan(&subject.Kind, &subject.ID, &name, &value); err != nil {
@@ -254,6 +255,9 @@ func (s *Store) Rates(ctx context.Context) (map[Subject]map[string]Rate, error) 
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read rates: %w", err)
+	}
+	if read == maxRates {
+		delete(found, subject) // there may be more of it: half a rate would refuse everything
 	}
 	rates := make(map[Subject]map[string]Rate, len(found))
 	for subject, o := range found {

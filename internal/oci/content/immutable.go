@@ -44,20 +44,31 @@ const (
 		WHERE r.project_id = $1 AND r.path = $2`
 )
 
+// above begins a statement that reads which indexes of the repository a manifest is in, directly or through others.
+func above(digest string) string {
+	return `WITH RECURSIVE above(digest) AS (
+		SELECT c.parent_digest FROM manifest_children c WHERE c.repository_id = ` + thisRepository + ` AND c.child_digest = ` + digest + `
+		UNION
+		SELECT c.parent_digest FROM above a
+		JOIN manifest_children c ON c.repository_id = ` + thisRepository + ` AND c.child_digest = a.digest) `
+}
+
 var (
 	requireFreeTags = database.SQL(`SELECT 1 WHERE NOT EXISTS (SELECT 1 ` + liveTags + `
 		AND t.name IN (SELECT each.value FROM {each:$3}) AND t.digest <> $4 AND ` + ruled + `)`)
-	requireFreeManifest   = database.SQL(`SELECT 1 WHERE NOT EXISTS (SELECT 1 ` + liveTags + ` AND t.digest = $3 AND ` + ruled + `)`)
+	// What an immutable tag names must stay whole: an index without its manifests is none.
+	requireFreeManifest = database.SQL(above("{text:$3}") + `SELECT 1 WHERE NOT EXISTS (SELECT 1 ` + liveTags + `
+		AND (t.digest = $3 OR t.digest IN (SELECT digest FROM above)) AND ` + ruled + `)`)
 	requireFreeRepository = database.SQL(`SELECT 1 WHERE NOT EXISTS (SELECT 1 ` + liveTags + ` AND ` + ruled + `)`)
 
-	findRuled = database.SQL(`
+	findRuled = database.SQL(above("{text:$4}") + `
 		SELECT t.name, k.repository_pattern, k.tag_pattern
 		FROM repositories r
 		JOIN tags t ON t.repository_id = r.id AND t.deleted_at IS NULL
 		JOIN tag_rules k ON ` + ruleOfRepository + ` AND t.name {matches} k.tag_expression
 		WHERE r.project_id = $1 AND r.path = $2
 		  AND ({text:$3} = '[]' OR t.name IN (SELECT each.value FROM {each:$3}))
-		  AND ({text:$4} = '' OR t.digest = $4) AND ({text:$5} = '' OR t.digest <> $5)
+		  AND ({text:$4} = '' OR t.digest = $4 OR t.digest IN (SELECT digest FROM above)) AND ({text:$5} = '' OR t.digest <> $5)
 		ORDER BY t.name, k.id LIMIT 1`)
 )
 
@@ -79,7 +90,7 @@ type asked struct {
 // tagsMoved are tags that were to name d, which is empty for nothing.
 func tagsMoved(names []string, d digest.Digest) asked { return asked{names: names, butNot: d} }
 
-// tagsOf are those that name d.
+// tagsOf are those that name d, or an index that it is in.
 func tagsOf(d digest.Digest) asked { return asked{naming: d} }
 
 // explainImmutable names the tag and the rule of an ErrImmutable, if the rule is still there.

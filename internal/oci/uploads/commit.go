@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -106,14 +107,22 @@ func (s *Service) add(b *database.Batch, sess *session, t Target, c change) {
 	}
 }
 
-// release dooms the session's chunks from an offset on: their rows go, their objects follow once no reader can still
-// hold them.
+// release dooms the session's chunks from an offset on: their rows go, their objects follow.
 func (s *Service) release(b *database.Batch, sess *session, from int64) {
-	b.Exec(doomChunks, sess.id, from, s.doomAt())
+	b.Exec(doomChunks, sess.id, from, s.discardAt())
 	b.Exec(deleteChunks, sess.id, from)
 }
 
 func (s *Service) doomAt() int64 { return database.ToMicros(s.Clock().Add(s.SweepDelay)) }
+
+// discardDelay is how long an object stays in storage that its upload has given up, unless SweepDelay is shorter. No
+// reader can hold it, and no quota counts it: who uploads and cancels, again and again, must not fill the storage.
+const discardDelay = time.Hour
+
+// discardAt is when an object goes that its upload has given up.
+func (s *Service) discardAt() int64 {
+	return database.ToMicros(s.Clock().Add(min(s.SweepDelay, discardDelay)))
+}
 
 // commitChunk makes a stored chunk part of the session: one round trip, one transaction.
 func (s *Service) commitChunk(ctx context.Context, sess *session, t Target, c change) error {
@@ -261,7 +270,7 @@ func (s *Service) end(ctx context.Context, sess *session, t Target, tail *chunk)
 	s.add(b, sess, t, c)
 	s.release(b, sess, 0)
 	if tail != nil {
-		b.Exec(doomObject, tail.key, tail.size, s.doomAt())
+		b.Exec(doomObject, tail.key, tail.size, s.discardAt())
 	}
 	if err := s.DB.Run(ctx, b); err != nil {
 		return fmt.Errorf("end upload session: %w", err)

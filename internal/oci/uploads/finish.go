@@ -196,7 +196,7 @@ func (s *Service) doom(ctx context.Context, last *chunk, then error) error {
 		return then
 	}
 	b := &database.Batch{}
-	b.Exec(doomObject, last.key, last.size, s.doomAt())
+	b.Exec(doomObject, last.key, last.size, s.discardAt())
 	if err := s.DB.Run(ctx, b); err != nil {
 		s.Logger.WarnContext(ctx, "release chunk", "error", err) // the sweep of its day finds it
 	}

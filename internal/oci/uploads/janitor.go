@@ -80,7 +80,7 @@ func (s *Service) idle(ctx context.Context, before int64) ([]uuid.UUID, error) {
 func (s *Service) expireSession(ctx context.Context, id uuid.UUID, before int64) error {
 	b := &database.Batch{}
 	b.Require(errStale, deleteIdleSession, id, before)
-	b.Exec(doomLosers, id, s.doomAt())
+	b.Exec(doomLosers, id, s.discardAt())
 	b.Exec(deleteLosers, id)
 	err := s.DB.Run(ctx, b)
 	if err != nil && !errors.Is(err, errStale) {

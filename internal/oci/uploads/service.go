@@ -60,7 +60,8 @@ type Config struct {
 	Quota *quota.Quota
 	// TTL is how long a session lives after its last activity.
 	TTL time.Duration
-	// SweepDelay is how long a released object stays in storage: longer than any read lasts.
+	// SweepDelay is how long a released object stays in storage: longer than any read lasts. What an upload has given up goes
+	// after an hour at the latest.
 	SweepDelay time.Duration
 	// KeepDamaged is how long the objects of a damaged blob stay after it was healed, where that is longer.
 	KeepDamaged time.Duration
