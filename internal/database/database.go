@@ -126,6 +126,21 @@ func (db *DB) Query(ctx context.Context, stmt Stmt, args ...any) (Rows, error) {
 	return db.engine.query(ctx, stmt.mustTexts(), args)
 }
 
+// Each reads any number of rows as [DB.Query] does, and gives each to scan. Errors: those of Query and of scan.
+func (db *DB) Each(ctx context.Context, scan func(Rows) error, stmt Stmt, args ...any) error {
+	rows, err := db.Query(ctx, stmt, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
 // Run executes the batch in one exchange and one transaction: all of it or, on any error, nothing. Deadlocks and
 // serialization failures are retried, a few times. An empty batch does nothing.
 //

@@ -138,7 +138,7 @@ func (c *Collector) candidate(ctx context.Context, id uuid.UUID) (candidate, err
 	blob := candidate{id: id}
 	var end int64
 	gaps := false
-	err := c.query(ctx, func(rows database.Rows) error {
+	err := c.DB.Each(ctx, func(rows database.Rows) error {
 		var p storage.Part
 		var start int64
 		err := rows.Scan(&blob.generation, &blob.size, &p.Key, &start, &p.Length)

@@ -176,7 +176,7 @@ func (s *daySweep) look(ctx context.Context) error {
 	keys := database.Strings(slices.Collect(maps.Keys(s.sizes)))
 	var known []string
 	for _, stmt := range []database.Stmt{haveRows, areDoomed} {
-		if err := s.query(ctx, each(&known), stmt, keys); err != nil {
+		if err := s.DB.Each(ctx, each(&known), stmt, keys); err != nil {
 			return fmt.Errorf("look for rows: %w", err)
 		}
 	}

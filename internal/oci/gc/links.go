@@ -83,7 +83,7 @@ func (r *run) collectLinks(ctx context.Context) (int64, error) {
 // dueLinks groups the next links by repository, so that a batch is about one project.
 func (r *run) dueLinks(ctx context.Context) ([]place, error) {
 	byRepository := map[uuid.UUID]*place{}
-	err := r.query(ctx, func(rows database.Rows) error {
+	err := r.DB.Each(ctx, func(rows database.Rows) error {
 		var p place
 		var d string
 		if err := rows.Scan(&p.project, &p.repository, &d); err != nil {
@@ -135,19 +135,4 @@ func counting(n *int64) func(database.Rows) error {
 		*n++
 		return nil
 	}
-}
-
-// query reads rows, giving each to scan.
-func (c *Collector) query(ctx context.Context, scan func(database.Rows) error, stmt database.Stmt, args ...any) error {
-	rows, err := c.DB.Query(ctx, stmt, args...)
-	if err != nil {
-		return err //nolint:wrapcheck // by the callers
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err() //nolint:wrapcheck // by the callers
 }

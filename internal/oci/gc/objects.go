@@ -79,7 +79,7 @@ func (r *run) removeObjects(ctx context.Context) (int64, error) {
 func (r *run) withoutRow(ctx context.Context, sizes map[string]int64) ([]string, error) {
 	keys := slices.Collect(maps.Keys(sizes))
 	var needed []string
-	if err := r.query(ctx, each(&needed), haveRows, database.Strings(keys)); err != nil {
+	if err := r.DB.Each(ctx, each(&needed), haveRows, database.Strings(keys)); err != nil {
 		return nil, fmt.Errorf("look for rows of objects: %w", err)
 	}
 	if len(needed) == 0 {

@@ -150,7 +150,7 @@ func (r *run) counted(stmt database.Stmt, figure *int64) func(context.Context, u
 // purgeSessions ends uploads as their expiry does. What their writers still do fails by the project's epoch.
 func (r *run) purgeSessions(ctx context.Context, project uuid.UUID) (int64, error) {
 	var ids []uuid.UUID
-	err := r.query(ctx, func(rows database.Rows) error {
+	err := r.DB.Each(ctx, func(rows database.Rows) error {
 		var id uuid.UUID
 		err := rows.Scan(&id)
 		ids = append(ids, id)

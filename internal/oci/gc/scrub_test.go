@@ -175,7 +175,8 @@ func TestScrubFindsWholeAgain(t *testing.T) {
 		w.exec(`DELETE FROM repository_blobs WHERE digest = ?`, digest.FromBytes(gone).String())
 		w.exec(`INSERT INTO blob_reviews (blob_id, created_at) SELECT id, 0 FROM blobs WHERE digest = ?`, digest.FromBytes(gone).String())
 		w.collect()
-		if f := w.scrub(); f.Recovered != 1 || f.Missing != 0 || !w.has("demo/app", back) {
+		w.Push("demo/app", gone) // another blob, which the finding is not about
+		if f := w.scrub(); f.Recovered != 1 || len(w.findings(false)) != 0 || f.Missing != 0 || !w.has("demo/app", back) {
 			t.Errorf("%+v", f)
 		}
 		found := w.findings(true)

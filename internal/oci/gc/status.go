@@ -77,7 +77,7 @@ func (c *Collector) Status(ctx context.Context, runs int) (Status, error) {
 		return s, fmt.Errorf("read the schedule: %w", err)
 	}
 	s.NextAt = database.FromMicros(nextAt)
-	err := c.query(ctx, func(rows database.Rows) error {
+	err := c.DB.Each(ctx, func(rows database.Rows) error {
 		r, err := scanRun(rows)
 		s.Runs = append(s.Runs, r)
 		return err

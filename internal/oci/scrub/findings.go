@@ -55,6 +55,11 @@ var (
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (subject) WHERE ended_at IS NULL DO NOTHING`)
 	endFindings = database.SQL(`
 		UPDATE scrub_findings SET ended_at = $2, outcome = $3 WHERE subject = $1 AND ended_at IS NULL`)
+	// endFormer is about a blob that is collected since. Another one with the same digest, which is not in quarantine, has
+	// nothing to do with it.
+	endFormer = database.SQL(`
+		UPDATE scrub_findings SET ended_at = $2, outcome = $3 WHERE subject = $1 AND ended_at IS NULL
+		  AND NOT EXISTS (SELECT 1 FROM blobs WHERE digest = $1 AND damaged_at IS NOT NULL)`)
 	forgetFindings = database.SQL(`DELETE FROM scrub_findings WHERE ended_at < $1`)
 	// listFindings lists the newest first, before $1: all, or only those that are open.
 	listFindings = database.SQL(`
@@ -118,10 +123,10 @@ func (s *Scrubber) acquit(ctx context.Context, b blob) (bool, error) {
 	return true, nil
 }
 
-// end ends the open finding of a subject.
-func (s *Scrubber) end(ctx context.Context, subject, outcome string) error {
+// end ends the open finding of a subject by a statement for that.
+func (s *Scrubber) end(ctx context.Context, stmt database.Stmt, subject, outcome string) error {
 	b := &database.Batch{}
-	b.Exec(endFindings, subject, s.now(), outcome)
+	b.Exec(stmt, subject, s.now(), outcome)
 	if err := s.DB.Run(ctx, b); err != nil {
 		return fmt.Errorf("end a finding: %w", err)
 	}
@@ -144,7 +149,7 @@ func (s *Scrubber) Findings(ctx context.Context, all bool, page database.Page) (
 		open = 0
 	}
 	var found []Finding
-	err := s.query(ctx, func(rows database.Rows) error {
+	err := s.DB.Each(ctx, func(rows database.Rows) error {
 		f, err := scanFinding(rows)
 		found = append(found, f)
 		return err

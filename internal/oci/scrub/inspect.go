@@ -117,7 +117,7 @@ func (r *reader) look(ctx context.Context, id uuid.UUID) (blob, *damage, outcome
 func (r *reader) find(ctx context.Context, id uuid.UUID) (blob, bool, error) {
 	b := blob{id: id}
 	found := false
-	err := r.query(ctx, func(rows database.Rows) error {
+	err := r.DB.Each(ctx, func(rows database.Rows) error {
 		found = true
 		var text string
 		var key *string
@@ -233,18 +233,3 @@ type stopError struct{ error }
 
 // Unwrap returns the reason.
 func (e *stopError) Unwrap() error { return e.error }
-
-// query reads rows, giving each to scan.
-func (s *Scrubber) query(ctx context.Context, scan func(database.Rows) error, stmt database.Stmt, args ...any) error {
-	rows, err := s.DB.Query(ctx, stmt, args...)
-	if err != nil {
-		return err //nolint:wrapcheck // by the callers
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err() //nolint:wrapcheck // by the callers
-}

@@ -50,7 +50,7 @@ func (s *Scrubber) Status(ctx context.Context, runs int) (Status, error) {
 	if status.Open, err = s.Open(ctx); err != nil {
 		return status, err
 	}
-	err = s.query(ctx, func(rows database.Rows) error {
+	err = s.DB.Each(ctx, func(rows database.Rows) error {
 		r, err := scanRun(rows)
 		status.Runs = append(status.Runs, r)
 		return err

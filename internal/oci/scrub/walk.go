@@ -54,7 +54,7 @@ func (r *run) lookAtFindings(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	var found []finding
-	err = r.query(ctx, func(rows database.Rows) error {
+	err = r.DB.Each(ctx, func(rows database.Rows) error {
 		var f finding
 		err := rows.Scan(&f.id, &f.kind, &f.subject)
 		found = append(found, f)
@@ -80,10 +80,13 @@ func (r *run) lookAtFindings(ctx context.Context) (int, error) {
 }
 
 func (r *run) lookAtBlobAgain(ctx context.Context, subject string) error {
+	if err := r.end(ctx, endFormer, subject, OutcomeGone); err != nil {
+		return err
+	}
 	var id uuid.UUID
 	err := r.DB.QueryRow(ctx, blobByDigest, subject).Scan(&id)
 	if errors.Is(err, database.ErrNoRows) {
-		return r.end(ctx, subject, OutcomeGone)
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("look up a blob: %w", err)
@@ -98,7 +101,7 @@ func (r *run) lookAtBlobs(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	var ids []uuid.UUID
-	err = r.query(ctx, func(rows database.Rows) error {
+	err = r.DB.Each(ctx, func(rows database.Rows) error {
 		var id uuid.UUID
 		err := rows.Scan(&id)
 		ids = append(ids, id)
@@ -196,7 +199,7 @@ func (r *run) lookAtManifests(ctx context.Context) (int, error) {
 	}
 	repository, after, _ := strings.Cut(place, " ")
 	var listed []manifest
-	err := r.query(ctx, func(rows database.Rows) error {
+	err := r.DB.Each(ctx, func(rows database.Rows) error {
 		var m manifest
 		var text string
 		err := rows.Scan(&m.repository, &text, &m.content)
@@ -253,7 +256,7 @@ func (r *run) lookAtManifest(ctx context.Context, m manifest) error {
 func (r *run) lookAtManifestAgain(ctx context.Context, subject string) error {
 	content, _, err := r.manifestContent(ctx, subject)
 	if errors.Is(err, database.ErrNoRows) {
-		return r.end(ctx, subject, OutcomeGone)
+		return r.end(ctx, endFindings, subject, OutcomeGone)
 	}
 	if err != nil {
 		return err
@@ -262,7 +265,7 @@ func (r *run) lookAtManifestAgain(ctx context.Context, subject string) error {
 		return nil
 	}
 	r.figures.Recovered++
-	return r.end(ctx, subject, OutcomeRecovered)
+	return r.end(ctx, endFindings, subject, OutcomeRecovered)
 }
 
 func (r *run) manifestContent(ctx context.Context, place string) (content []byte, where string, err error) {
