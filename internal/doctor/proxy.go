@@ -29,6 +29,8 @@ const (
 	dropEvery = 50 * time.Millisecond
 	// bufferTime is how long the server may take to refuse a body of which it has seen next to nothing.
 	bufferTime = 3 * time.Second
+	// announcements is how often it is announced before the end of a connection counts.
+	announcements = 5
 )
 
 // arrival is how a request looked to the server; see /healthz?seen=.
@@ -152,7 +154,7 @@ func (e *examination) trusts(address string) bool {
 // body announces a large layer, without a credential, and sends only its beginning. Berth refuses that at once. A proxy that
 // limits bodies refuses it in its own words, and one that gathers bodies waits for this one.
 func (e *examination) body(ctx context.Context, v *visitor) {
-	status, err := v.announce(ctx)
+	status, err := v.announced(ctx)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		e.fail("proxy.buffering", "let the proxy pass bodies on as they come (nginx: proxy_request_buffering off; Traefik: no buffering middleware): layers are otherwise kept by it first, and uploads that break off cannot go on",
@@ -166,6 +168,19 @@ func (e *examination) body(ctx context.Context, v *visitor) {
 	default:
 		e.ok("proxy.body", "large bodies reach the server as they come")
 	}
+}
+
+// announced announces it again where the connection ends or a gateway fails. A server that refuses a body closes the
+// connection after its answer (RFC 9112, section 9.6), and some proxies that are still writing to it then end theirs before
+// they have read the answer: only what happens each time is a finding.
+func (v *visitor) announced(ctx context.Context) (status int, err error) {
+	for range announcements {
+		status, err = v.announce(ctx)
+		if errors.Is(err, os.ErrDeadlineExceeded) || err == nil && status != http.StatusBadGateway {
+			break
+		}
+	}
+	return status, err
 }
 
 // announce sends the head of an upload and gives the status of the answer.
