@@ -5,22 +5,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 const (
 	// abusePerSecond is 20 times what an address may read by default: half of 12,000 a minute.
 	abusePerSecond = 20 * 12_000 / 2 / 60
-	abusers        = 8
-	// abusedReads is how often the other tenant reads in each phase; all phases together stay below its burst.
-	abusedReads  = 400
+	// abusedReads is how often the other tenant reads in each phase, and readEvery how long it takes for each: as often
+	// as an account may for as long as it likes.
+	abusedReads  = 800
+	readEvery    = 5 * time.Millisecond
 	abusedPhases = 3
 	boundAbused  = 1.5
 
@@ -31,7 +28,7 @@ const (
 // times as often as the limits allow.
 func measureAbuser(ctx context.Context, l *lab, kind string) ([]row, error) {
 	var without, with, elsewhere []time.Duration
-	var refused float64
+	var rate, refused float64
 	err := l.onStage(func(st *stage) error {
 		r, err := st.berthServer(ctx, kind, "BERTH_RATELIMIT_ENABLED=true")
 		if err != nil {
@@ -56,12 +53,11 @@ func measureAbuser(ctx context.Context, l *lab, kind string) ([]row, error) {
 				return err
 			}
 			without = append(without, took...)
-			took, share, err := amongAbuse(ctx, good, r.base+"/v2/"+repository+"/manifests/abused")
-			if err != nil {
+			if took, rate, refused, err = st.amongAbuse(ctx, good, r.base+"/v2/"+repository+"/manifests/abused"); err != nil {
 				return err
 			}
-			with, refused = append(with, took...), share
-			if took, _, err = amongAbuse(ctx, good, other); err != nil {
+			with = append(with, took...)
+			if took, _, _, err = st.amongAbuse(ctx, good, other); err != nil {
 				return err
 			}
 			elsewhere = append(elsewhere, took...)
@@ -75,11 +71,11 @@ func measureAbuser(ctx context.Context, l *lab, kind string) ([]row, error) {
 	a, b, c := p99(without), p99(with), p99(elsewhere)
 	return []row{row{
 		Name: fmt.Sprintf("manifest GET p99 beside one at 20 times its limit, %s", kind), Measured: float64(b) / float64(a),
-		Details: fmt.Sprintf("alone %.2f ms, beside %.2f ms, beside the same requests to Go's file server %.2f ms (medians %.2f, %.2f, %.2f); %.0f%% of the other's requests refused",
+		Details: fmt.Sprintf("alone %.2f ms, beside %.2f ms, beside the same requests to Go's file server %.2f ms (medians %.2f, %.2f, %.2f); %.0f%% of %.0f requests a second refused",
 			milliseconds(a), milliseconds(b), milliseconds(c),
-			milliseconds(median(without)), milliseconds(median(with)), milliseconds(median(elsewhere)), 100*refused),
+			milliseconds(median(without)), milliseconds(median(with)), milliseconds(median(elsewhere)), 100*refused, rate),
 		Figures: map[string]float64{
-			"alone_ms": milliseconds(a), "beside_ms": milliseconds(b), "elsewhere_ms": milliseconds(c), "refused": refused,
+			"alone_ms": milliseconds(a), "beside_ms": milliseconds(b), "elsewhere_ms": milliseconds(c), "refused": refused, "abuse_per_second": rate,
 		},
 	}.bounded(atMost, boundAbused)}, nil
 }
@@ -95,10 +91,13 @@ func (c *client) putIndex(ctx context.Context) error {
 	return err
 }
 
-// reads times n GETs of the manifest, one after the other.
+// reads times n GETs of the manifest, one after the other and one each readEvery at most.
 func (c *client) reads(ctx context.Context, n int) ([]time.Duration, error) {
 	took := make([]time.Duration, n)
+	pace := time.NewTicker(readEvery)
+	defer pace.Stop()
 	for i := range took {
+		<-pace.C
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url("manifests", "abused"), nil)
 		if err != nil {
 			return nil, fmt.Errorf("read a manifest: %w", err)
@@ -112,56 +111,36 @@ func (c *client) reads(ctx context.Context, n int) ([]time.Duration, error) {
 	return took, nil
 }
 
-// amongAbuse times reads while somebody without an account asks too often for a URL, and tells what part of that is refused.
-func amongAbuse(ctx context.Context, good *client, url string) ([]time.Duration, float64, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	client := newHTTPClient(smallBuffer)
-	defer client.CloseIdleConnections()
-	var asked, refused atomic.Int64
-	var others errgroup.Group
-	for range abusers {
-		others.Go(func() error {
-			pace := time.NewTicker(time.Second * abusers / abusePerSecond)
-			defer pace.Stop()
-			for ctx.Err() == nil {
-				status, err := abuse(ctx, client, url)
-				if err != nil && ctx.Err() == nil {
-					return err
-				}
-				asked.Add(1)
-				if status == http.StatusTooManyRequests {
-					refused.Add(1)
-				}
-				<-pace.C
-			}
-			return nil
-		})
-	}
-	for asked.Load() < 3*abusePerSecond && ctx.Err() == nil { // the burst is used up by then
-		time.Sleep(10 * time.Millisecond)
-	}
-	asked.Store(0)
-	refused.Store(0)
-	took, err := good.reads(ctx, abusedReads)
-	cancel()
-	if oerr := others.Wait(); err == nil {
-		err = oerr
-	}
-	return took, float64(refused.Load()) / float64(max(asked.Load(), 1)), err
-}
-
-// abuse asks once, with a credential that is no good, which counts for the address.
-func abuse(ctx context.Context, client *http.Client, url string) (int, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// amongAbuse times reads while somebody without an account asks too often for a URL, and tells how often a second, and what
+// part of it is refused.
+func (st *stage) amongAbuse(ctx context.Context, good *client, url string) (took []time.Duration, rate, refused float64, err error) {
+	other, err := st.attack(url)
 	if err != nil {
-		return 0, fmt.Errorf("abuse: %w", err)
+		return nil, 0, 0, err
 	}
-	request.Header.Set("Authorization", "Bearer none")
-	answer, err := client.Do(request)
+	defer other.stop()
+	var before onslaught
+	for before.asked < 3*abusePerSecond { // the burst is used up by then
+		select {
+		case <-ctx.Done():
+			return nil, 0, 0, fmt.Errorf("abuse: %w", ctx.Err())
+		case <-other.done:
+			return nil, 0, 0, other.failed(errors.New("it ended"))
+		case <-time.After(abuseReports):
+		}
+		if before, err = other.onslaught(); err != nil {
+			return nil, 0, 0, err
+		}
+	}
+	began := time.Now()
+	if took, err = good.reads(ctx, abusedReads); err != nil {
+		return nil, 0, 0, err
+	}
+	seconds := time.Since(began).Seconds()
+	after, err := other.onslaught()
 	if err != nil {
-		return 0, fmt.Errorf("abuse: %w", err)
+		return nil, 0, 0, err
 	}
-	_, err = io.Copy(io.Discard, answer.Body)
-	return answer.StatusCode, errors.Join(err, answer.Body.Close())
+	during := after.minus(before)
+	return took, float64(during.asked) / seconds, float64(during.refused) / float64(max(during.asked, 1)), nil
 }

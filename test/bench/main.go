@@ -57,6 +57,9 @@ func start(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 3 && args[0] == fileServerFlag {
 		return report(stderr, serveFiles(ctx, args[1], args[2]))
 	}
+	if len(args) == 2 && args[0] == abuseFlag {
+		return report(stderr, runAbuse(ctx, args[1], stdout))
+	}
 	if len(args) > 0 {
 		if command, ok := commands[args[0]]; ok {
 			return command(ctx, args[1:], stdout, stderr)
