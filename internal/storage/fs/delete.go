@@ -24,32 +24,38 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 			failures = append(failures, fmt.Errorf("fs: delete %s: %w", key, err))
 			break
 		}
-		if err := s.remove(key); err != nil {
+		dir, err := s.remove(key)
+		if err != nil {
 			failures = append(failures, err)
 			continue
 		}
-		touched[path.Dir(key)] = struct{}{}
+		touched[dir] = struct{}{}
 	}
 	failures = append(failures, s.settleFolders(touched))
 	return errors.Join(failures...)
 }
 
-// remove unlinks one file.
-func (s *Store) remove(key string) error {
+// remove unlinks one object and tells from which folder, or where it would be.
+func (s *Store) remove(key string) (dir string, err error) {
+	name := fileOf(key)
 	if s.pending.has(key) {
-		return nil
+		return path.Dir(name), nil
 	}
-	info, err := s.root.Lstat(key)
+	info, err := s.root.Lstat(name)
+	if isAbsent(err) && name != key {
+		name = key // where it was before
+		info, err = s.root.Lstat(name)
+	}
 	if isAbsent(err) || (err == nil && info.IsDir()) {
-		return nil
+		return path.Dir(name), nil
 	}
 	if err == nil {
-		err = s.root.Remove(key)
+		err = s.root.Remove(name)
 	}
 	if err != nil && !isAbsent(err) {
-		return unavailable("delete", key, err)
+		return "", unavailable("delete", key, err)
 	}
-	return nil
+	return path.Dir(name), nil
 }
 
 // settleFolders prunes the folders from which files went and syncs those that remain.

@@ -9,6 +9,8 @@ import (
 	iofs "io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 
@@ -60,7 +62,7 @@ func TestLayout(t *testing.T) {
 	s, dir := newStore(t)
 	put(t, s, "2026-01-02/session/object", []byte("data"))
 	want := map[string]iofs.FileMode{
-		"2026-01-02": 0o700 | iofs.ModeDir, "2026-01-02/session": 0o700 | iofs.ModeDir, "2026-01-02/session/object": 0o600,
+		"2026-01-02": 0o700 | iofs.ModeDir, "2026-01-02/session+object": 0o600,
 	}
 	if got := tree(t, dir); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("layout = %v, want %v", got, want)
@@ -86,20 +88,113 @@ func TestFoldersAreSyncedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if durable("day") || durable("day/session") {
-		t.Error("folders count as durable before the first Commit")
+	if durable("day") {
+		t.Error("the folder counts as durable before the first Commit")
 	}
 	if err := w.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if !durable("day") || !durable("day/session") {
-		t.Error("folders do not count as durable after the first Commit")
+	if !durable("day") {
+		t.Error("the folder does not count as durable after the first Commit")
 	}
 	if err := s.Delete(t.Context(), "day/session/a"); err != nil {
 		t.Fatal(err)
 	}
-	if durable("day") || durable("day/session") {
-		t.Error("removed folders count as durable")
+	if durable("day") {
+		t.Error("a removed folder counts as durable")
+	}
+}
+
+// TestEarlierLayout finds, lists and deletes files where they were before: each segment but the last a folder.
+func TestEarlierLayout(t *testing.T) {
+	s, dir := newStore(t)
+	put(t, s, "day/session/new", []byte("new"))
+	if err := os.Mkdir(filepath.Join(dir, "day", "session"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "day", "session", "old"), []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Open(t.Context(), "day/session/old", 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(r); err != nil || string(got) != "old" {
+		t.Errorf("read %q, %v", got, err)
+	}
+	_ = r.Close()
+	keys := map[string]bool{}
+	if err := s.List(t.Context(), "day", func(o storage.Object) error { keys[o.Key] = true; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(keys) != 2 || !keys["day/session/old"] || !keys["day/session/new"] {
+		t.Errorf("List = %v", keys)
+	}
+	if err := s.Delete(t.Context(), "day/session/old", "day/session/new"); err != nil {
+		t.Fatal(err)
+	}
+	if got := tree(t, dir); len(got) > 0 {
+		t.Errorf("left: %v", got)
+	}
+}
+
+// TestLongNames keeps keys whose segments together are longer than a name may be.
+func TestLongNames(t *testing.T) {
+	s, dir := newStore(t)
+	key := "day/" + strings.Repeat("s", 200) + "/" + strings.Repeat("n", 200)
+	put(t, s, key, []byte("data"))
+	var keys []string
+	err := s.List(t.Context(), "day", func(o storage.Object) error { keys = append(keys, o.Key); return nil })
+	if err != nil || fmt.Sprint(keys) != fmt.Sprint([]string{key}) {
+		t.Errorf("List = %v, %v", keys, err)
+	}
+	if err := s.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	if got := tree(t, dir); len(got) > 0 {
+		t.Errorf("left: %v", got)
+	}
+}
+
+// TestFolderSyncsAreShared holds that nobody goes on before a sync that began after their own name was there, and that
+// those who wait for one share the next.
+func TestFolderSyncsAreShared(t *testing.T) {
+	s, _ := newStore(t)
+	l, err := s.folders.acquire("day")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.release()
+	e := l.chain[0]
+	const waiting = 20
+	e.syncing.Lock() // as while one is going on
+	var wg sync.WaitGroup
+	for range waiting {
+		wg.Go(func() {
+			if err := e.sync(s.folders); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for e.asked.Load() < waiting {
+		runtime.Gosched()
+	}
+	if e.synced != 0 {
+		t.Errorf("synced up to %d while nobody could", e.synced)
+	}
+	e.syncing.Unlock()
+	wg.Wait()
+	if e.synced != waiting {
+		t.Errorf("synced up to %d of %d", e.synced, waiting)
+	}
+	if err := s.root.Remove("day"); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.sync(s.folders); err == nil {
+		t.Error("a folder that is gone was synced")
+	}
+	if e.synced != waiting {
+		t.Error("a sync that failed counts")
 	}
 }
 
@@ -165,17 +260,17 @@ func TestIdleFoldersAreForgotten(t *testing.T) {
 // TestFileInPlaceOfFolder makes sure that pruning never removes an object.
 func TestFileInPlaceOfFolder(t *testing.T) {
 	s, dir := newStore(t)
-	put(t, s, "day/object", []byte("data"))
-	if err := s.Delete(t.Context(), "day/object/below"); err != nil {
+	put(t, s, "object", []byte("data"))
+	if err := s.Delete(t.Context(), "object/below"); err != nil {
 		t.Errorf("Delete: %v", err)
 	}
-	if _, err := s.Open(t.Context(), "day/object/below", 0, -1); !errors.Is(err, storage.ErrNotFound) {
+	if _, err := s.Open(t.Context(), "object/below", 0, -1); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("Open: %v, want ErrNotFound", err)
 	}
-	if _, err := s.Create(t.Context(), "day/object/below", -1); !errors.Is(err, storage.ErrUnavailable) {
+	if _, err := s.Create(t.Context(), "object/below", -1); !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("Create: %v, want ErrUnavailable", err)
 	}
-	if got := tree(t, dir); len(got) != 2 {
+	if got := tree(t, dir); len(got) != 1 {
 		t.Errorf("tree = %v", got)
 	}
 }
@@ -211,7 +306,7 @@ func TestForeignEntries(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "day", "no key"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink("object", filepath.Join(dir, "day", "session", "link")); err != nil {
+	if err := os.Symlink("session+object", filepath.Join(dir, "day", "session+link")); err != nil {
 		t.Fatal(err)
 	}
 	var keys []string

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"sync"
+	"sync/atomic"
 )
 
 // maxIdleFolders bounds what is remembered about folders that nobody uses at the moment. Forgetting costs one more
@@ -30,6 +31,10 @@ type folder struct {
 	mu      sync.Mutex // held across the system calls that change what follows
 	present bool       // it was seen to exist
 	durable bool       // its name in the parent folder is on disk
+
+	asked   atomic.Uint64 // syncs of its names that were wanted so far
+	syncing sync.Mutex    // held while they are synced
+	synced  uint64        // up to which of asked they are; needs syncing
 }
 
 // lease keeps a folder and its parents from being removed. chain goes from the folder itself up to the root's child.
@@ -121,7 +126,7 @@ func (l *lease) sync() error {
 	if len(l.chain) == 0 {
 		return l.owner.syncFolder(".")
 	}
-	if err := l.owner.syncFolder(l.chain[0].path); err != nil {
+	if err := l.chain[0].sync(l.owner); err != nil {
 		return err
 	}
 	for _, entry := range l.chain {
@@ -129,6 +134,23 @@ func (l *lease) sync() error {
 			return err
 		}
 	}
+	return nil
+}
+
+// sync makes the names in the folder durable that were there when it was called. A sync that begins later does that too, so
+// of those who come while one is going on, the first syncs for all.
+func (e *folder) sync(f *folders) error {
+	mine := e.asked.Add(1)
+	e.syncing.Lock()
+	defer e.syncing.Unlock()
+	if e.synced >= mine {
+		return nil
+	}
+	all := e.asked.Load()
+	if err := f.syncFolder(e.path); err != nil {
+		return err
+	}
+	e.synced = all
 	return nil
 }
 

@@ -1,12 +1,14 @@
 // Package fs keeps objects as files in one folder.
 //
-// The object "<day>/<session>/<name>" is the file of that relative path, written there from its first byte: no
-// temporary name, no rename, no fan-out, which gain nothing when the rows of a database decide what exists. Within the
-// process a file is hidden until its Commit returned. After a crash an unfinished file may remain at its key; it is
-// then an orphan like any other, which no row names and the sweeper removes.
+// The object "<day>/<session>/<name>" is the file "<session>+<name>" in the folder "<day>", written there from its first
+// byte: no temporary name, no rename, no fan-out, which gain nothing when the rows of a database decide what exists.
+// Within the process a file is hidden until its Commit returned. After a crash an unfinished file may remain at its key; it
+// is then an orphan like any other, which no row names and the sweeper removes. Files at "<day>/<session>/<name>", where
+// they were before, are found as well.
 //
 // Durability: Commit syncs the file, the folder that names it, and the parents of every folder that is not yet known
-// to be on disk. Every path goes through os.Root, so no key and no symbolic link leads out of the folder.
+// to be on disk. Commits that end at the same time share the sync of their folder. Every path goes through os.Root, so no
+// key and no symbolic link leads out of the folder.
 //
 // One process writes to a folder at a time. Others may read it and delete from it.
 package fs

@@ -8,6 +8,7 @@ import (
 	iofs "io/fs"
 	"os"
 	"path"
+	"strings"
 
 	"github.com/berthregistry/berth/internal/storage"
 )
@@ -21,7 +22,16 @@ func (s *Store) List(ctx context.Context, prefix string, yield func(storage.Obje
 	if err != nil {
 		return fmt.Errorf("fs: list: %w", err)
 	}
-	return s.walk(ctx, folder, yield)
+	day, rest, _ := strings.Cut(folder, "/")
+	if rest == "" {
+		return s.walk(ctx, day, yield)
+	}
+	return s.walk(ctx, day, func(o storage.Object) error {
+		if !strings.HasPrefix(o.Key, folder+"/") {
+			return nil
+		}
+		return yield(o)
+	})
 }
 
 // walk yields what is below folder. A folder that vanishes meanwhile has nothing more to yield.
@@ -54,13 +64,14 @@ func (s *Store) walk(ctx context.Context, folder string, yield func(storage.Obje
 }
 
 func (s *Store) visit(ctx context.Context, name string, e os.DirEntry, yield func(storage.Object) error) error {
-	if storage.ValidateKey(name) != nil {
+	key := keyOf(name)
+	if storage.ValidateKey(key) != nil {
 		return nil // not ours
 	}
 	if e.IsDir() {
 		return s.walk(ctx, name, yield)
 	}
-	if s.pending.has(name) {
+	if s.pending.has(key) {
 		return nil
 	}
 	info, err := s.root.Lstat(name)
@@ -73,5 +84,5 @@ func (s *Store) visit(ctx context.Context, name string, e os.DirEntry, yield fun
 	if info.Mode().Type() != iofs.FileMode(0) {
 		return nil
 	}
-	return yield(storage.Object{Key: name, Size: info.Size(), Modified: info.ModTime()})
+	return yield(storage.Object{Key: key, Size: info.Size(), Modified: info.ModTime()})
 }

@@ -61,7 +61,10 @@ func (s *Store) openFile(key string) (*os.File, int64, error) {
 	if s.pending.has(key) {
 		return nil, 0, fmt.Errorf("fs: open %s: %w", key, storage.ErrNotFound)
 	}
-	file, err := s.root.Open(key)
+	file, err := s.root.Open(fileOf(key))
+	if err != nil && isAbsent(err) {
+		file, err = s.root.Open(key) // where it was before
+	}
 	if err != nil {
 		return nil, 0, lookupError("open", key, err)
 	}

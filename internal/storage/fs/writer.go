@@ -60,10 +60,11 @@ func (s *Store) create(ctx context.Context, key string, size int64) (*writer, er
 
 // createFile creates the file of key in a folder that stays leased.
 func (s *Store) createFile(key string) (*os.File, *lease, error) {
-	l, err := s.folders.acquire(path.Dir(key))
+	name := fileOf(key)
+	l, err := s.folders.acquire(path.Dir(name))
 	for try := 0; err == nil; try++ {
 		var file *os.File
-		file, err = s.root.OpenFile(key, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+		file, err = s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 		if err == nil {
 			return file, l, nil
 		}
@@ -74,7 +75,7 @@ func (s *Store) createFile(key string) (*os.File, *lease, error) {
 	}
 	if l != nil {
 		l.release()
-		s.folders.prune(path.Dir(key))
+		s.folders.prune(path.Dir(name))
 	}
 	if errors.Is(err, iofs.ErrExist) {
 		return nil, nil, fmt.Errorf("fs: create %s: %w", key, storage.ErrExists)
@@ -177,10 +178,10 @@ func (w *writer) Abort() error {
 func (w *writer) discard() error {
 	w.settled = true
 	_ = w.file.Close() // it may be closed already; what it held is not wanted
-	err := w.store.root.Remove(w.key)
+	err := w.store.root.Remove(fileOf(w.key))
 	w.store.pending.remove(w.key)
 	w.lease.release()
-	w.store.folders.prune(path.Dir(w.key))
+	w.store.folders.prune(path.Dir(fileOf(w.key)))
 	if err != nil && !isAbsent(err) {
 		return unavailable("abort", w.key, err)
 	}
