@@ -15,6 +15,8 @@ import (
 
 // driving is how registries are driven.
 type driving struct {
+	// aim is the throughput ratio that is meant, by case; nil: none is.
+	aim        func(name string) float64
 	pattern    *regexp.Regexp
 	size       int64
 	scale      float64
@@ -160,6 +162,9 @@ func (d *driving) measure(ctx context.Context, targets []*registry, stdout, stde
 		result, err := d.duel(ctx, one, catalogs)
 		if err != nil {
 			return err
+		}
+		if d.aim != nil {
+			result.Aim = d.aim(one.name)
 		}
 		result.Load = (before + loadAverage()) / 2
 		out.Cases = append(out.Cases, result)

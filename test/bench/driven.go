@@ -27,6 +27,8 @@ type driven struct {
 type drivenCase struct {
 	Name string  `json:"name"`
 	Load float64 `json:"load"`
+	// Aim is how many times the throughput of each other the first is meant to have; 0: nobody said.
+	Aim float64 `json:"aim,omitempty"`
 	// Registries are in the order of the names. One that does not have what the case is about did nothing.
 	Registries []drivenRegistry `json:"registries"`
 	// Ratios compare the first with each of the others.
@@ -204,10 +206,10 @@ func (d *driven) print(w io.Writer) error {
 		}
 	}
 	if len(d.Names) > 1 {
-		line("\n%s to\tcase\tthroughput\tp50\tp99\tCPU", d.Names[0])
+		line("\n%s to\tcase\tthroughput\tp50\tp99\tCPU\taim", d.Names[0])
 		for _, c := range d.Cases {
 			for _, one := range c.Ratios {
-				line("%s\t%s\t%.2fx\t%.2fx\t%.2fx\t%s", one.To, c.Name, one.Throughput, one.P50, one.P99, times(one.CPU))
+				line("%s\t%s\t%.2fx\t%.2fx\t%.2fx\t%s\t%s", one.To, c.Name, one.Throughput, one.P50, one.P99, times(one.CPU), c.verdict(one))
 			}
 		}
 		line("\nabove 1: %s is better", d.Names[0])
@@ -217,6 +219,17 @@ func (d *driven) print(w io.Writer) error {
 	}
 	_, err := fmt.Fprintf(w, "%s/%s, %d CPUs; %s\n", d.GOOS, d.GOARCH, d.CPUs, d.Settings)
 	return err
+}
+
+// verdict says whether the aim is reached.
+func (c drivenCase) verdict(r ratios) string {
+	switch {
+	case c.Aim == 0:
+		return "-"
+	case r.Throughput >= c.Aim:
+		return fmt.Sprintf("%.1fx PASS", c.Aim)
+	}
+	return fmt.Sprintf("%.1fx FAIL", c.Aim)
 }
 
 // times writes a ratio that may not be known.
