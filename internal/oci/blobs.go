@@ -57,7 +57,9 @@ func (h *Handler) getBlob(c *call) error {
 		return err
 	}
 	h.blobHeaders(c)
-	return h.serveBlob(c, blob)
+	return h.serveBlob(c, blob, func() (content.Blob, error) {
+		return h.Content.Blob(c.ctx(), c.place(), c.req.Digest)
+	})
 }
 
 func (h *Handler) blobHeaders(c *call) {

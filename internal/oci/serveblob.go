@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,12 +27,12 @@ const maxReopens = 3
 const maxRanges = 16
 
 // serveBlob streams a blob through net/http's ServeContent, which knows single and multiple ranges and If-Range (RFC
-// 9110).
-func (h *Handler) serveBlob(c *call, blob content.Blob) error {
+// 9110). again looks the blob up once more.
+func (h *Handler) serveBlob(c *call, blob content.Blob, again func() (content.Blob, error)) error {
 	r := withRange(c.r, blob.Size)
 	ctx, cancel := context.WithCancel(c.ctx())
 	reader := &blobReader{
-		ctx: ctx, cancel: cancel, store: h.Store, chunks: blob.Chunks, size: blob.Size, limit: blob.Size,
+		ctx: ctx, cancel: cancel, store: h.Store, chunks: blob.Chunks, again: again, size: blob.Size, limit: blob.Size,
 	}
 	defer reader.finish() //nolint:errcheck // it only matters after the answer has begun
 	if start, length, ok := httprange.SingleRange(r.Header.Get("Range"), blob.Size); ok && r.Header.Get("If-Range") == "" {
@@ -87,6 +88,7 @@ type blobReader struct {
 	cancel context.CancelFunc
 	store  storage.Store
 	chunks []content.Chunk
+	again  func() (content.Blob, error) // see moved
 	size   int64
 	limit  int64 // nothing is wanted from here on, so nothing is fetched
 
@@ -115,7 +117,10 @@ func (b *blobReader) prepare() error {
 		return nil
 	}
 	err := b.open()
-	if errors.Is(err, storage.ErrNotFound) {
+	switch {
+	case errors.Is(err, content.ErrNotFound):
+		return blobError(err) // collected since it was looked up
+	case errors.Is(err, storage.ErrNotFound):
 		return ocierr.Internal.WithCause(err) // a row without its object: damage, not absence
 	}
 	return err
@@ -134,11 +139,34 @@ func (b *blobReader) open() error {
 	skip := b.offset - c.Start
 	length := min(c.Size, b.limit-c.Start) - skip
 	r, err := b.store.Open(b.ctx, c.Key, skip, length)
+	if errors.Is(err, storage.ErrNotFound) {
+		moved, err := b.moved()
+		if err != nil {
+			return err
+		}
+		if moved {
+			return b.open()
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("open chunk: %w", err)
 	}
 	b.current, b.at, b.end = r, b.offset, b.offset+length
 	return nil
+}
+
+// moved tells whether the blob lies in other objects by now. A compaction replaces them, and the sweep removes the old ones
+// later than any read that is not held up should take; a process that was stopped for so long reads on in the new ones.
+func (b *blobReader) moved() (bool, error) {
+	now, err := b.again()
+	if err != nil {
+		return false, fmt.Errorf("look for the chunks again: %w", err)
+	}
+	if slices.Equal(now.Chunks, b.chunks) {
+		return false, nil
+	}
+	b.chunks = now.Chunks
+	return true, nil
 }
 
 func (b *blobReader) chunkAt(offset int64) (content.Chunk, bool) {

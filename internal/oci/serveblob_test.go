@@ -60,6 +60,14 @@ func part(body []byte, key string, offset, length int64) []byte {
 // serve answers a GET, and tells what was noted for the log and whether the answer was aborted.
 func serve(t *testing.T, store storage.Store, blob content.Blob, w http.ResponseWriter, header http.Header) (aborted bool, logged error) {
 	t.Helper()
+	return serveAgain(t, store, blob, w, header, func() (content.Blob, error) { return blob, nil })
+}
+
+// serveAgain is serve with what is found when the blob is looked up once more.
+func serveAgain(
+	t *testing.T, store storage.Store, blob content.Blob, w http.ResponseWriter, header http.Header, again func() (content.Blob, error),
+) (aborted bool, logged error) {
+	t.Helper()
 	ctx, record := reqlog.New(t.Context(), "test")
 	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", http.NoBody)
 	r.Header = header
@@ -75,7 +83,7 @@ func serve(t *testing.T, store storage.Store, blob content.Blob, w http.Response
 		}
 	}()
 	h.blobHeaders(c)
-	if err := h.serveBlob(c, blob); err != nil {
+	if err := h.serveBlob(c, blob, again); err != nil {
 		h.fail(c, err)
 	}
 	return false, nil
@@ -234,6 +242,36 @@ func TestReadsThatHeal(t *testing.T) {
 	aborted, logged := serve(t, store, blob, w, http.Header{})
 	if !bytes.Equal(w.Body.Bytes(), body) || logged != nil || aborted {
 		t.Errorf("%d of %d bytes, logged %v", w.Body.Len(), len(body), logged)
+	}
+}
+
+// TestReadsThatAreOvertaken: a blob's objects are replaced by a compaction, and swept, while a reader is held up for days.
+func TestReadsThatAreOvertaken(t *testing.T) {
+	t.Parallel()
+	old, body := chunked(3)
+	one := old
+	one.Chunks = []content.Chunk{{Key: "one", Start: 0, Size: old.Size}}
+	for first, want := range map[string]int{"0": http.StatusOK, "1": http.StatusOK, "2": http.StatusOK, "gone": http.StatusNotFound} {
+		swept := first == "gone"
+		store := &memory{open: func(_ context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+			if key == "one" {
+				return io.NopCloser(bytes.NewReader(body[offset : offset+length])), nil
+			}
+			if swept = swept || key == first; swept {
+				return nil, storage.ErrNotFound
+			}
+			return io.NopCloser(bytes.NewReader(part(body, key, offset, length))), nil
+		}}
+		w := httptest.NewRecorder()
+		aborted, _ := serveAgain(t, store, old, w, http.Header{}, func() (content.Blob, error) {
+			if first == "gone" {
+				return content.Blob{}, content.ErrNotFound
+			}
+			return one, nil
+		})
+		if w.Code != want || aborted || want == http.StatusOK && !bytes.Equal(w.Body.Bytes(), body) {
+			t.Errorf("swept before chunk %s: %d with %d bytes, aborted %t", first, w.Code, w.Body.Len(), aborted)
+		}
 	}
 }
 
