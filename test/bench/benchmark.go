@@ -27,7 +27,7 @@ func benchmarks() []benchmark {
 	for _, kind := range []string{onFolder, onReplicas} {
 		all = append(all, benchmark{"abuser/" + kind, func(ctx context.Context, l *lab) ([]row, error) { return measureAbuser(ctx, l, kind) }})
 	}
-	all = append(all, benchmark{"manifest", measureManifests}, benchmark{"collect", measureCollection})
+	all = append(all, benchmark{"manifest", measureManifests}, benchmark{"collect", measureCollection}, benchmark{"replicas", measureReplicas})
 	for _, size := range sizes {
 		all = append(all,
 			benchmark{"pull/" + size.name, func(ctx context.Context, l *lab) ([]row, error) { return measurePull(ctx, l, size) }},

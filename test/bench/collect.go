@@ -52,7 +52,7 @@ func compareCollectedPushes(ctx context.Context, st *stage, clients int, ours, t
 	a, b := newPusher(ours, megabyte), newPusher(theirs, megabyte)
 	defer a.client.close()
 	defer b.client.close()
-	all, err := race(ctx, st.duration/rounds, clients, contestant{ours.child, a.push}, contestant{theirs.child, b.push})
+	all, err := race(ctx, st.duration/rounds, clients, contestant{child: ours.child, op: a.push}, contestant{child: theirs.child, op: b.push})
 	if err != nil {
 		return row{}, err
 	}
@@ -80,7 +80,7 @@ func compareCollectedPulls(ctx context.Context, st *stage, clients int, ours, th
 	for _, r := range []*registry{ours, theirs} {
 		garbage := newPusher(r, garbageSize)
 		pushers = append(pushers, garbage)
-		both = append(both, contestant{r.child, func(ctx context.Context) (int64, error) {
+		both = append(both, contestant{child: r.child, op: func(ctx context.Context) (int64, error) {
 			moved, err := garbage.push(ctx)
 			for range pullsPerPush {
 				if err != nil {

@@ -48,7 +48,7 @@ func newLab(ctx context.Context, s settings, stderr io.Writer) (*lab, error) {
 // build brings bin/berth up to date, in the way of the Makefile. What has not changed takes no time.
 func (l *lab) build(ctx context.Context) error {
 	l.say("building %s", l.berth)
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", l.berth, "./cmd/api") //nolint:gosec // our own program
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags=nomsgpack", "-ldflags=-s -w", "-o", l.berth, "./cmd/api") //nolint:gosec // our own program
 	cmd.Dir = l.root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -75,7 +75,7 @@ func compareManifests(ctx context.Context, st *stage, method, reference string, 
 
 // manifestReader reads a manifest again and again.
 func (c *client) manifestReader(method, reference string) contestant {
-	return contestant{c.child, func(ctx context.Context) (int64, error) {
+	return contestant{child: c.child, op: func(ctx context.Context) (int64, error) {
 		r, err := c.manifestRequest(ctx, method, reference, nil)
 		if err != nil {
 			return 0, err

@@ -60,7 +60,7 @@ func (st *stage) pullers(ctx context.Context, size size) ([]contestant, *registr
 	}
 	var all []contestant
 	add := func(c *client, url string) error {
-		all = append(all, contestant{c.child, func(ctx context.Context) (int64, error) { return c.pull(ctx, url) }})
+		all = append(all, contestant{child: c.child, op: func(ctx context.Context) (int64, error) { return c.pull(ctx, url) }})
 		return c.verify(ctx, url, digest)
 	}
 	for _, r := range []*registry{ours, theirs} {

@@ -52,7 +52,7 @@ func comparePushes(ctx context.Context, st *stage, size size, clients int, ours,
 	defer b.client.close()
 	name := fmt.Sprintf("push %s, %d at once", size.name, clients)
 	end := st.profile(ctx, ours, name)
-	all, err := race(ctx, st.duration/rounds, clients, contestant{ours.child, a.push}, contestant{theirs.child, b.push})
+	all, err := race(ctx, st.duration/rounds, clients, contestant{child: ours.child, op: a.push}, contestant{child: theirs.child, op: b.push})
 	end()
 	if err != nil {
 		return row{}, err

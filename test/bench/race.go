@@ -13,6 +13,8 @@ import (
 // contestant is one of the servers that a case compares.
 type contestant struct {
 	*child
+	// beside are more servers that share its work; their processor time counts as well.
+	beside []*child
 	// op does one operation and returns how many bytes it moved.
 	op func(context.Context) (int64, error)
 }
@@ -59,7 +61,7 @@ func (c contestant) lap(ctx context.Context, turn time.Duration, clients int) (l
 	var mu sync.Mutex
 	var l lap
 	group, ctx := errgroup.WithContext(ctx)
-	cpu, err := cpuTime(c.pid())
+	cpu, err := c.cpu()
 	if err != nil {
 		return l, err
 	}
@@ -90,9 +92,23 @@ func (c contestant) lap(ctx context.Context, turn time.Duration, clients int) (l
 		return l, err
 	}
 	l.elapsed = time.Since(began)
-	after, err := cpuTime(c.pid())
+	after, err := c.cpu()
 	l.cpu = after - cpu
 	return l, err
+}
+
+// cpu is the processor time that its servers have taken.
+func (c contestant) cpu() (time.Duration, error) {
+	sum, err := cpuTime(c.pid())
+	for _, other := range c.beside {
+		if err != nil {
+			break
+		}
+		var more time.Duration
+		more, err = cpuTime(other.pid())
+		sum += more
+	}
+	return sum, err
 }
 
 func (l lap) opsPerSecond() float64   { return float64(l.ops) / l.elapsed.Seconds() }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -32,6 +33,7 @@ type registry struct {
 	debug  string      // base URL of the profiles
 	secret string      // a token of Berth's administrator, for Basic
 	auth   *authorizer // of a registry that says itself what it wants; nil: token is it
+	env    []string    // of a server that was started here
 }
 
 // berthServer starts Berth with its default settings but for addresses and paths, and a token that outlives the run.
@@ -89,12 +91,28 @@ func (st *stage) launchBerth(ctx context.Context, name, kind string, settings ..
 	} else {
 		env = append(env, "BERTH_STORAGE_URL=file:"+objects)
 	}
-	c, err := st.start(name, append(env, settings...), st.berth, "serve")
+	env = append(env, settings...)
+	c, err := st.start(name, env, st.berth, "serve")
 	if err != nil {
 		return nil, err
 	}
-	r := &registry{child: c, base: "http://" + addr, data: objects, debug: "http://" + debug, secret: secret}
+	r := &registry{child: c, base: "http://" + addr, data: objects, debug: "http://" + debug, secret: secret, env: env}
 	return r, c.ready(ctx, r.base+"/readyz")
+}
+
+// replicaOf starts one more server on the database and the storage of another.
+func (st *stage) replicaOf(ctx context.Context, r *registry) (*registry, error) {
+	addr, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	env := append(slices.Clone(r.env), "BERTH_ADDR="+addr, "BERTH_METRICS_ADDR=", "BERTH_PUBLIC_URL="+r.base)
+	c, err := st.start(r.name+"-replica", env, st.berth, "serve")
+	if err != nil {
+		return nil, err
+	}
+	replica := &registry{child: c, base: "http://" + addr, token: r.token, env: env}
+	return replica, c.ready(ctx, replica.base+"/readyz")
 }
 
 // logIn fetches the one token of the run, as a client does before its first request.
