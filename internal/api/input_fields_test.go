@@ -133,6 +133,10 @@ func TestBadParameters(t *testing.T) {
 					t.Errorf("%s with %q: %d: %s", op.ID, query, answer.Status, answer.Body)
 				}
 			}
+			// A parameter that does not decode is not taken for one that was not sent.
+			if answer := w.replica.Admin(t).Do(op.Method, path+"?outcome=x%", nil); answer.Status != http.StatusBadRequest || answer.Kind() == "" {
+				t.Errorf("%s with a bad query: %d: %s", op.ID, answer.Status, answer.Body)
+			}
 			if op.Spec.Parameters.GetByInAndName("header", "If-Match") == nil {
 				continue
 			}
