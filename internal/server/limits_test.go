@@ -164,7 +164,25 @@ func TestThreat17OnlyTrustedProxiesNameTheClient(t *testing.T) {
 			return []string{"X-Forwarded-For", fmt.Sprintf("192.0.2.%d", n), "X-Forwarded-For", "198.51.100.1"}
 		}},
 		"malformed": {[]string{"127.0.0.0/8"}, 3, func(n int) []string {
-			return []string{"X-Forwarded-For", []string{"", ",", "x", "192.0.2.1:80", "999.1.1.1", strings.Repeat("1.1.1.1,", 50) + "?"}[n]}
+			return []string{"X-Forwarded-For", []string{"", ",", "192.0.2.1:99999", "[192.0.2.1]:80", "[2001:db8::1]", strings.Repeat("1.1.1.1,", 50) + "?"}[n]}
+		}},
+		"malformed in another way": {[]string{"127.0.0.0/8"}, 3, func(n int) []string {
+			return []string{"X-Forwarded-For", []string{"x", "999.1.1.1", "999.1.1.1:80", "192.0.2.1:", ":80", "192.0.2.1:80:80"}[n]}
+		}},
+		"a trusted proxy that names ports": {[]string{"127.0.0.0/8"}, 6, func(n int) []string {
+			return []string{"X-Forwarded-For", fmt.Sprintf("192.0.2.%d:4711", n)}
+		}},
+		"a trusted proxy that names the ports of IPv6": {[]string{"127.0.0.0/8"}, 6, func(n int) []string {
+			return []string{"X-Forwarded-For", fmt.Sprintf("[2001:db8:0:%d::1]:443", n)}
+		}},
+		"a port is no address": {[]string{"127.0.0.0/8"}, 3, func(n int) []string {
+			return []string{"X-Forwarded-For", fmt.Sprintf("192.0.2.1:%d", 4711+n)}
+		}},
+		"trusted proxies in a row that name ports": {[]string{"127.0.0.0/8", "10.0.0.0/8"}, 6, func(n int) []string {
+			return []string{"X-Forwarded-For", fmt.Sprintf("192.0.2.%d:4711, 10.0.0.1:80", n)}
+		}},
+		"what the client said before the proxy, with ports": {[]string{"127.0.0.0/8"}, 3, func(n int) []string {
+			return []string{"X-Forwarded-For", fmt.Sprintf("192.0.2.%d:1, 198.51.100.1:2", n)}
 		}},
 		"other headers": {[]string{"127.0.0.0/8"}, 3, func(n int) []string {
 			return []string{"X-Real-Ip", fmt.Sprintf("192.0.2.%d", n), "Forwarded", fmt.Sprintf("for=192.0.2.%d", n)}
