@@ -154,6 +154,12 @@ func TestRetentionRules(t *testing.T) {
 		if victims := preview(map[string]any{"rule": other, "replaces": made.Text("id")}); len(victims) != 0 {
 			t.Errorf("%v", victims)
 		}
+		for _, none := range []string{"0192f0c1-d2e3-7a4b-8c5d-6e7f80910111", "00000000-0000-0000-0000-000000000000"} {
+			c.Want(http.StatusNotFound, "POST", dry, map[string]any{"rule": other, "replaces": none})
+			if answer := c.Want(http.StatusUnprocessableEntity, "POST", dry, map[string]any{"replaces": none}); !pointsAt(answer, "/replaces") {
+				t.Errorf("%s", answer.Body)
+			}
+		}
 		c.Want(http.StatusPreconditionFailed, "PUT", rules+"/"+made.Text("id"), other, "If-Match", `"2"`)
 		replaced := c.Want(http.StatusOK, "PUT", rules+"/"+made.Text("id"), other, "If-Match", `"1"`)
 		if replaced.Header.Get("Etag") != `"2"` || replaced.Text("tags") != "**" {
