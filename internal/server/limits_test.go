@@ -65,10 +65,14 @@ func (i *instance) want(t *testing.T, status int, method, path, body string, hea
 func (i *instance) tooMany(t *testing.T, method, path, body string, headers ...string) {
 	t.Helper()
 	status, header, answer := i.do(t, method, path, body, headers...)
-	var problem struct{ Type string }
+	var problem struct{ Type, Detail string }
 	err := json.Unmarshal([]byte(answer), &problem)
+	want := "Wait for " + header.Get("Retry-After") + " seconds."
+	if header.Get("Retry-After") == "1" {
+		want = "Wait for 1 second."
+	}
 	if status != http.StatusTooManyRequests || err != nil || problem.Type != "urn:berth:problem:too-many-requests" ||
-		header.Get("Retry-After") == "" || header.Get("Content-Type") != "application/problem+json" {
+		header.Get("Retry-After") == "" || problem.Detail != want || header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("%s %s: status %d, header %v: %s", method, path, status, header, answer)
 	}
 }
