@@ -24,6 +24,12 @@ func TestImmutableTags(t *testing.T) {
 		if again := c.Want(http.StatusConflict, "POST", "/projects/demo/tag-rules", map[string]any{"repositories": "app/**", "tags": "v*"}); again.Kind() != "already-exists" {
 			t.Errorf("%s", again.Body)
 		}
+		for _, nothing := range []string{"app/v1", ".v1", "-*"} { // could be the name of a tag
+			answer := c.Want(http.StatusUnprocessableEntity, "POST", "/projects/demo/tag-rules", map[string]any{"repositories": "app", "tags": nothing})
+			if !pointsAt(answer, "/tags") {
+				t.Errorf("%s: %s", nothing, answer.Body)
+			}
+		}
 		app := "/projects/demo/repositories/app"
 		body, _ := index("third", "")
 		for _, refused := range []struct{ method, path, body string }{
@@ -173,6 +179,14 @@ func TestRetentionRules(t *testing.T) {
 			}
 			if answer := c.Want(http.StatusUnprocessableEntity, "POST", path, body); !pointsAt(answer, pointer) {
 				t.Errorf("%s: %s", path, answer.Body)
+			}
+		}
+		for field, body := range map[string]map[string]any{
+			"/tags":      {"repositories": "app", "tags": "app/*", "keep_last": 1},
+			"/keep_tags": {"repositories": "app", "keep_tags": ".*"},
+		} {
+			if answer := c.Want(http.StatusUnprocessableEntity, "POST", rules, body); !pointsAt(answer, field) {
+				t.Errorf("%s: %s", field, answer.Body)
 			}
 		}
 		c.Want(http.StatusUnprocessableEntity, "POST", rules, map[string]any{"repositories": "app"})
