@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/berthregistry/berth/internal/config"
+	"github.com/berthregistry/berth/internal/server"
 )
 
 // Exit codes.
@@ -22,6 +23,7 @@ const (
 	exitOK    = 0
 	exitError = 1 // it was understood and failed
 	exitUsage = 2 // it was not understood: flags, arguments, settings
+	exitBusy  = 3 // another process is at it: nothing was done
 	// exitSignal is for a second signal, which did not wait for the first one's orderly stop.
 	exitSignal = 130
 )
@@ -104,6 +106,9 @@ func complain(stderr io.Writer, err error) int {
 	var problems config.Problems
 	if errors.As(err, &usage) || errors.As(err, &problems) {
 		return exitUsage
+	}
+	if errors.Is(err, server.ErrScrubUnderWay) {
+		return exitBusy
 	}
 	return exitError
 }

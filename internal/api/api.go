@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -172,6 +173,11 @@ func (a *API) enter(c *gin.Context) {
 	}
 	if err := unescapeParams(c.Params); err != nil {
 		refuse(c, err)
+		return
+	}
+	// What the parts that do decode would ask for is another thing, and the validation sees only them.
+	if _, err := url.ParseQuery(c.Request.URL.RawQuery); err != nil {
+		refuse(c, problem.BadRequest.With("The query is escaped wrongly."))
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, bodyLimit))

@@ -77,6 +77,9 @@ func (a *API) verifyToken(ctx context.Context, secret string) (auth.Credential, 
 
 // tooMany answers a call over a limit.
 func tooMany(limited *ratelimit.Error) *problem.Error {
-	return problem.TooManyRequests.With("Wait for %s seconds.", limited.RetryAfter()).
-		WithHeader("Retry-After", limited.RetryAfter()).WithCause(limited)
+	seconds, unit := limited.RetryAfter(), "seconds"
+	if seconds == "1" {
+		unit = "second"
+	}
+	return problem.TooManyRequests.With("Wait for %s %s.", seconds, unit).WithHeader("Retry-After", seconds).WithCause(limited)
 }

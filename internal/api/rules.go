@@ -5,7 +5,10 @@ import (
 	"errors"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/berthregistry/berth/internal/api/apigen"
+	"github.com/berthregistry/berth/internal/api/problem"
 	"github.com/berthregistry/berth/internal/oci/content"
 	"github.com/berthregistry/berth/internal/oci/content/pattern"
 	"github.com/berthregistry/berth/internal/oci/content/retention"
@@ -156,6 +159,12 @@ func (a *API) DeleteRetentionRule(ctx context.Context, request apigen.DeleteRete
 // PreviewRetention implements the operation previewRetention.
 func (a *API) PreviewRetention(ctx context.Context, request apigen.PreviewRetentionRequestObject) (apigen.PreviewRetentionResponseObject, error) {
 	asked := retention.PreviewRequest{Limit: previewItems}
+	switch replaces := request.Body.Replaces; {
+	case replaces != nil && request.Body.Rule == nil:
+		return nil, invalidFields(problem.Field{Pointer: "/replaces", Detail: "needs a rule that it is replaced by"})
+	case replaces != nil && *replaces == uuid.Nil: // which would stand for one more
+		return nil, noSuchThing
+	}
 	if request.Body.Rule != nil {
 		rule := retentionRuleFrom(request.Body.Rule)
 		rule.ID = valueOf(request.Body.Replaces)

@@ -24,6 +24,12 @@ func TestImmutableTags(t *testing.T) {
 		if again := c.Want(http.StatusConflict, "POST", "/projects/demo/tag-rules", map[string]any{"repositories": "app/**", "tags": "v*"}); again.Kind() != "already-exists" {
 			t.Errorf("%s", again.Body)
 		}
+		for _, nothing := range []string{"app/v1", ".v1", "-*"} { // could be the name of a tag
+			answer := c.Want(http.StatusUnprocessableEntity, "POST", "/projects/demo/tag-rules", map[string]any{"repositories": "app", "tags": nothing})
+			if !pointsAt(answer, "/tags") {
+				t.Errorf("%s: %s", nothing, answer.Body)
+			}
+		}
 		app := "/projects/demo/repositories/app"
 		body, _ := index("third", "")
 		for _, refused := range []struct{ method, path, body string }{
@@ -154,6 +160,12 @@ func TestRetentionRules(t *testing.T) {
 		if victims := preview(map[string]any{"rule": other, "replaces": made.Text("id")}); len(victims) != 0 {
 			t.Errorf("%v", victims)
 		}
+		for _, none := range []string{"0192f0c1-d2e3-7a4b-8c5d-6e7f80910111", "00000000-0000-0000-0000-000000000000"} {
+			c.Want(http.StatusNotFound, "POST", dry, map[string]any{"rule": other, "replaces": none})
+			if answer := c.Want(http.StatusUnprocessableEntity, "POST", dry, map[string]any{"replaces": none}); !pointsAt(answer, "/replaces") {
+				t.Errorf("%s", answer.Body)
+			}
+		}
 		c.Want(http.StatusPreconditionFailed, "PUT", rules+"/"+made.Text("id"), other, "If-Match", `"2"`)
 		replaced := c.Want(http.StatusOK, "PUT", rules+"/"+made.Text("id"), other, "If-Match", `"1"`)
 		if replaced.Header.Get("Etag") != `"2"` || replaced.Text("tags") != "**" {
@@ -167,6 +179,14 @@ func TestRetentionRules(t *testing.T) {
 			}
 			if answer := c.Want(http.StatusUnprocessableEntity, "POST", path, body); !pointsAt(answer, pointer) {
 				t.Errorf("%s: %s", path, answer.Body)
+			}
+		}
+		for field, body := range map[string]map[string]any{
+			"/tags":      {"repositories": "app", "tags": "app/*", "keep_last": 1},
+			"/keep_tags": {"repositories": "app", "keep_tags": ".*"},
+		} {
+			if answer := c.Want(http.StatusUnprocessableEntity, "POST", rules, body); !pointsAt(answer, field) {
+				t.Errorf("%s: %s", field, answer.Body)
 			}
 		}
 		c.Want(http.StatusUnprocessableEntity, "POST", rules, map[string]any{"repositories": "app"})

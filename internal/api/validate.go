@@ -33,9 +33,26 @@ func (a *API) validate(c *gin.Context) {
 	switch {
 	case err != nil:
 		refuse(c, invalid(err))
+	case pageless(c, one.op) != "":
+		refuse(c, invalidFields(problem.Field{Pointer: "?" + pageless(c, one.op), Detail: "is not for an export, which has no pages"}))
 	case len(one.body) > 0 && !json.Valid(one.body): // the validation looks at the first value only
 		refuse(c, problem.BadRequest.With("The body is more than one JSON value."))
 	}
+}
+
+// pageless is the parameter of pages that is sent to an export, which has none: whoever sends it would take everything for a
+// part. "" if there is none.
+func pageless(c *gin.Context, op *operation) string {
+	if !strings.HasPrefix(op.id, "export") {
+		return ""
+	}
+	query := c.Request.URL.Query()
+	for _, name := range []string{"limit", "cursor"} {
+		if query.Has(name) {
+			return name
+		}
+	}
+	return ""
 }
 
 // invalid turns what the validation found into a problem. The findings are no cause: they quote the request, which may

@@ -223,6 +223,18 @@ func TestWarnings(t *testing.T) {
 		}, []string{"BERTH_TOKEN_REALM"}},
 		"open metrics": {func(c *config.Config) { c.Operation.MetricsAddr = ":9090" }, []string{"BERTH_METRICS_ADDR"}},
 		"trusting all": {func(c *config.Config) { c.HTTP.TrustedProxies = []string{"0.0.0.0/0"} }, []string{"BERTH_TRUSTED_PROXIES"}},
+		"webhooks to the receivers": {func(c *config.Config) {
+			c.Webhooks.AllowedNetworks = []string{"10.0.0.0/8", "192.168.7.9", "fd12:3456::/32", "172.16.0.0/12"}
+		}, nil},
+		"webhooks to everything": {func(c *config.Config) {
+			c.Webhooks.AllowedNetworks = []string{"0.0.0.0/0", "::/0"}
+		}, []string{"BERTH_WEBHOOK_ALLOWED_NETWORKS", "BERTH_WEBHOOK_ALLOWED_NETWORKS"}},
+		"webhooks to the machine and its cloud": {func(c *config.Config) {
+			c.Webhooks.AllowedNetworks = []string{
+				"127.0.0.0/8", "127.0.0.1", "::1", "0.0.0.0", "128.0.0.0/1", "10.0.0.0/8", "169.254.169.254", "169.254.0.0/16", "fe80::/10", "fd00::/8",
+				"64:ff9b::/96", "100.64.0.0/10",
+			}
+		}, slices.Repeat([]string{"BERTH_WEBHOOK_ALLOWED_NETWORKS"}, 11)},
 		"short tokens": {func(c *config.Config) { c.Tokens.TTL = time.Second }, []string{"BERTH_TOKEN_TTL"}},
 	}
 	for name, tt := range tests {

@@ -41,6 +41,7 @@ func (c Config) Warnings() []string {
 			out = append(out, "BERTH_TRUSTED_PROXIES "+cidr+" believes everybody's X-Forwarded-For: any client can pose as any address")
 		}
 	}
+	out = append(out, c.Webhooks.warnings()...)
 	if c.GC.Enabled && c.GC.OrphanAge == 0 {
 		out = append(out, "BERTH_GC_ORPHAN_AGE is 0: what is being uploaded may be taken for garbage")
 	}

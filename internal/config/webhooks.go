@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -55,4 +56,41 @@ func (w Webhooks) Networks() []netip.Prefix {
 		}
 	}
 	return all
+}
+
+// sensitive are networks in which a request is answered by the server's own machine, or by the metadata service of a cloud,
+// which hands out credentials to whoever asks from that machine.
+var sensitive = []struct {
+	what     string
+	networks []netip.Prefix
+}{
+	{"the server's own machine (loopback)", []netip.Prefix{
+		netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("::/127"),
+		netip.MustParsePrefix("64:ff9b::7f00:0/104"), // by NAT64
+	}},
+	{"link-local addresses, the cloud's metadata service among them", []netip.Prefix{
+		netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("64:ff9b::a9fe:0/112"),
+	}},
+	{"the cloud's metadata service", []netip.Prefix{
+		netip.MustParsePrefix("fd00:ec2::254/128"), netip.MustParsePrefix("fd20:ce::254/128"), netip.MustParsePrefix("100.100.100.200/32"),
+	}},
+}
+
+// warnings tell of networks that no receiver of webhooks is in.
+func (w Webhooks) warnings() []string {
+	const variable, remedy = "BERTH_WEBHOOK_ALLOWED_NETWORKS ", ": name only the networks or addresses of the receivers"
+	var out []string
+	for _, network := range w.Networks() {
+		if network.Bits() == 0 {
+			out = append(out, variable+network.String()+" lets every owner of a project send requests to anything that this server reaches, itself and the cloud's metadata service included"+remedy)
+			continue
+		}
+		for _, place := range sensitive {
+			if slices.ContainsFunc(place.networks, network.Overlaps) {
+				out = append(out, variable+network.String()+" lets every owner of a project send requests to "+place.what+remedy)
+				break
+			}
+		}
+	}
+	return out
 }

@@ -13,12 +13,11 @@ import (
 
 // listTags answers a page of a repository's tags (end-8a, end-8b).
 func (h *Handler) listTags(c *call) error {
-	query := c.r.URL.Query()
-	size, err := pageSize(query, h.TagsPage)
+	size, err := pageSize(c.query, h.TagsPage)
 	if err != nil {
 		return err
 	}
-	last, err := textParameter(query, "last")
+	last, err := textParameter(c.query, "last")
 	if err != nil {
 		return err
 	}
@@ -55,12 +54,11 @@ func (h *Handler) catalog(c *call) error {
 	if err := h.Access.AuthorizeCatalog(c.id); err != nil {
 		return err
 	}
-	query := c.r.URL.Query()
-	size, err := pageSize(query, h.TagsPage)
+	size, err := pageSize(c.query, h.TagsPage)
 	if err != nil {
 		return err
 	}
-	last, err := lastRepository(query)
+	last, err := lastRepository(c.query)
 	if err != nil {
 		return err
 	}

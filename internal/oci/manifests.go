@@ -121,7 +121,7 @@ func (h *Handler) putManifest(c *call) error {
 
 // putTags collects the tag of the path and those of the query, each once.
 func putTags(c *call) ([]string, error) {
-	asked := c.r.URL.Query()["tag"]
+	asked := c.query["tag"]
 	if len(asked) > maxTags {
 		known := ocierr.ManifestInvalid.With("at most %d tags in one request", maxTags)
 		known.Status = http.StatusRequestURITooLong
@@ -219,7 +219,7 @@ func (h *Handler) manifestCreated(c *call, parsed manifest.Parsed, tags []string
 	if parsed.Subject != "" {
 		header.Set(headerSubject, parsed.Subject.String())
 	}
-	if c.r.URL.Query().Has("tag") {
+	if c.query.Has("tag") {
 		header.Set(headerTag, strings.Join(tags, ", "))
 	}
 	h.pushed(c, http.StatusCreated)

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
 
 	"github.com/gin-gonic/gin"
 	"github.com/opencontainers/go-digest"
@@ -103,6 +104,7 @@ type call struct {
 	r        *http.Request
 	clientIP string // behind trusted proxies
 	req      ocipath.Request
+	query    url.Values // never nil once there is an endpoint
 	repo     access.Repo
 	id       access.Identity
 	decision access.Decision
@@ -190,13 +192,16 @@ func (h *Handler) serve(c *call) {
 	h.note(c, err)
 }
 
-// route parses the path, finds the endpoint and runs it for those who may.
+// route parses the path and the query, finds the endpoint and runs it for those who may.
 func (h *Handler) route(c *call) error {
 	req, err := ocipath.Parse(c.r.URL.EscapedPath())
 	if err != nil {
 		return err
 	}
 	c.req, c.repo = req, access.Repo{Segment: req.Segment, Path: req.Path}
+	if c.query, err = url.ParseQuery(c.r.URL.RawQuery); err != nil {
+		return invalidQuery()
+	}
 	table := endpoints[req.Kind]
 	e, ok := table[c.r.Method]
 	if !ok {

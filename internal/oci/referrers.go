@@ -16,12 +16,11 @@ import (
 // listReferrers answers a page of the manifests that refer to a digest (end-12a, end-12b): an empty one for a digest
 // that nothing refers to, or that does not exist.
 func (h *Handler) listReferrers(c *call) error {
-	query := c.r.URL.Query()
-	last, err := lastReferrer(query)
+	last, err := lastReferrer(c.query)
 	if err != nil {
 		return err
 	}
-	artifactType, err := textParameter(query, "artifactType")
+	artifactType, err := textParameter(c.query, "artifactType")
 	if err != nil {
 		return err
 	}
@@ -39,8 +38,8 @@ func (h *Handler) listReferrers(c *call) error {
 		return err
 	}
 	if more != "" {
-		query.Set("last", more.String())
-		linkNext(c.w, c.r.URL.EscapedPath(), query)
+		c.query.Set("last", more.String())
+		linkNext(c.w, c.r.URL.EscapedPath(), c.query)
 	}
 	if artifactType != "" {
 		c.w.Header().Set(headerFiltersApplied, "artifactType")

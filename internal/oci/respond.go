@@ -106,6 +106,13 @@ func invalidPage(raw string) error {
 	return known
 }
 
+// invalidQuery answers for a query that does not decode. What the parts that do decode would ask for is another thing.
+func invalidQuery() error {
+	known := ocierr.Unsupported.With("the query is escaped wrongly")
+	known.Status = http.StatusBadRequest
+	return known
+}
+
 // linkNext names the next page (RFC 5988), relative, so that it holds behind every proxy.
 func linkNext(w http.ResponseWriter, path string, query url.Values) {
 	w.Header().Set("Link", fmt.Sprintf("<%s?%s>; rel=\"next\"", path, query.Encode()))

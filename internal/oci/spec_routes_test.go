@@ -2,10 +2,12 @@ package oci_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/berthregistry/berth/internal/oci/ocitest"
 )
@@ -49,6 +51,34 @@ func TestSpecUnknownRoutes(t *testing.T) {
 		}
 		refused(t, c.Do(http.MethodGet, "/v2/demo/app/tags/other", nil), http.StatusNotFound, "UNSUPPORTED")
 		refused(t, c.Nobody().Do(http.MethodGet, "/v2/demo/app/tags/other", nil), http.StatusNotFound, "UNSUPPORTED")
+	})
+}
+
+// TestABadQueryIsRefused: a parameter that does not decode is not taken for one that was not sent.
+func TestABadQueryIsRefused(t *testing.T) {
+	ocitest.Each(t, func(t *testing.T, env *ocitest.Env) {
+		c := env.Replica(t, ocitest.Options{}).Client
+		_, one := pushed(t, c, "demo/app", "v1", "one")
+		body := index(v1.MediaTypeImageIndex).bytes(t)
+		for _, query := range []string{"tag=new%", "tag=n%zzw", "tag=good&tag=new;n=1"} {
+			a := c.Do(http.MethodPut, manifestURL("demo/app", digest.FromBytes(body).String())+"?"+query, body, "Content-Type", v1.MediaTypeImageIndex)
+			refused(t, a, http.StatusBadRequest, "UNSUPPORTED")
+		}
+		for path, method := range map[string]string{
+			"/v2/":                                      http.MethodGet,
+			"/v2/_catalog":                              http.MethodGet,
+			"/v2/demo/app/tags/list":                    http.MethodGet,
+			"/v2/demo/app/manifests/v1":                 http.MethodDelete,
+			"/v2/demo/app/blobs/uploads/":               http.MethodPost,
+			"/v2/demo/app/referrers/" + one.String():    http.MethodGet,
+			"/v2/demo/app/blobs/" + one.String():        http.MethodGet,
+			"/v2/demo/app/blobs/uploads/" + someSession: http.MethodPut,
+		} {
+			refused(t, c.Do(method, path+"?n=1%", nil), http.StatusBadRequest, "UNSUPPORTED")
+		}
+		if got := tagList(t, c.Do(http.MethodGet, "/v2/demo/app/tags/list", nil)); !slices.Equal(got, []string{"v1"}) {
+			t.Errorf("tags %s", got)
+		}
 	})
 }
 

@@ -75,7 +75,7 @@ func mountSource(query url.Values) *access.Repo {
 // mountScopes is what a POST's challenge names: with a mount, both repositories from the first answer on.
 func mountScopes(c *call) []access.Scope {
 	scopes := []access.Scope{access.RepositoryScope(c.repo, rbac.Push)}
-	if from := mountSource(c.r.URL.Query()); from != nil && from.Segment != "" {
+	if from := mountSource(c.query); from != nil && from.Segment != "" {
 		scopes = append(scopes, access.RepositoryScope(*from, rbac.Pull))
 	}
 	return scopes
@@ -83,12 +83,11 @@ func mountScopes(c *call) []access.Scope {
 
 // startUpload begins a session, takes a whole blob, or mounts one (end-4a, end-4b, end-4c, end-11).
 func (h *Handler) startUpload(c *call) error {
-	query := c.r.URL.Query()
-	source, err := h.authorizeStart(c, mountSource(query))
+	source, err := h.authorizeStart(c, mountSource(c.query))
 	if err != nil {
 		return err
 	}
-	q, err := parseStart(query)
+	q, err := parseStart(c.query)
 	if err != nil {
 		return err
 	}
@@ -207,7 +206,7 @@ func (h *Handler) finishUpload(c *call) error {
 	if err != nil {
 		return err
 	}
-	d, err := digests.Parse(c.r.URL.Query().Get("digest"))
+	d, err := digests.Parse(c.query.Get("digest"))
 	if err != nil {
 		return err
 	}
@@ -264,7 +263,7 @@ func (c *call) network() string {
 const stateParameter = "_state"
 
 func (c *call) ref() uploads.Ref {
-	return uploads.Ref{ID: c.req.SessionID, State: c.r.URL.Query().Get(stateParameter)}
+	return uploads.Ref{ID: c.req.SessionID, State: c.query.Get(stateParameter)}
 }
 
 // body is the request's body as it stands.

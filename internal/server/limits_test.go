@@ -65,10 +65,14 @@ func (i *instance) want(t *testing.T, status int, method, path, body string, hea
 func (i *instance) tooMany(t *testing.T, method, path, body string, headers ...string) {
 	t.Helper()
 	status, header, answer := i.do(t, method, path, body, headers...)
-	var problem struct{ Type string }
+	var problem struct{ Type, Detail string }
 	err := json.Unmarshal([]byte(answer), &problem)
+	want := "Wait for " + header.Get("Retry-After") + " seconds."
+	if header.Get("Retry-After") == "1" {
+		want = "Wait for 1 second."
+	}
 	if status != http.StatusTooManyRequests || err != nil || problem.Type != "urn:berth:problem:too-many-requests" ||
-		header.Get("Retry-After") == "" || header.Get("Content-Type") != "application/problem+json" {
+		header.Get("Retry-After") == "" || problem.Detail != want || header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("%s %s: status %d, header %v: %s", method, path, status, header, answer)
 	}
 }
@@ -164,7 +168,25 @@ func TestThreat17OnlyTrustedProxiesNameTheClient(t *testing.T) {
 			return []string{"X-Forwarded-For", fmt.Sprintf("192.0.2.%d", n), "X-Forwarded-For", "198.51.100.1"}
 		}},
 		"malformed": {[]string{"127.0.0.0/8"}, 3, func(n int) []string {
-			return []string{"X-Forwarded-For", []string{"", ",", "x", "192.0.2.1:80", "999.1.1.1", strings.Repeat("1.1.1.1,", 50) + "?"}[n]}
+			return []string{"X-Forwarded-For", []string{"", ",", "192.0.2.1:99999", "[192.0.2.1]:80", "[2001:db8::1]", strings.Repeat("1.1.1.1,", 50) + "?"}[n]}
+		}},
+		"malformed in another way": {[]string{"127.0.0.0/8"}, 3, func(n int) []string {
+			return []string{"X-Forwarded-For", []string{"x", "999.1.1.1", "999.1.1.1:80", "192.0.2.1:", ":80", "192.0.2.1:80:80"}[n]}
+		}},
+		"a trusted proxy that names ports": {[]string{"127.0.0.0/8"}, 6, func(n int) []string {
+			return []string{"X-Forwarded-For", fmt.Sprintf("192.0.2.%d:4711", n)}
+		}},
+		"a trusted proxy that names the ports of IPv6": {[]string{"127.0.0.0/8"}, 6, func(n int) []string {
+			return []string{"X-Forwarded-For", fmt.Sprintf("[2001:db8:0:%d::1]:443", n)}
+		}},
+		"a port is no address": {[]string{"127.0.0.0/8"}, 3, func(n int) []string {
+			return []string{"X-Forwarded-For", fmt.Sprintf("192.0.2.1:%d", 4711+n)}
+		}},
+		"trusted proxies in a row that name ports": {[]string{"127.0.0.0/8", "10.0.0.0/8"}, 6, func(n int) []string {
+			return []string{"X-Forwarded-For", fmt.Sprintf("192.0.2.%d:4711, 10.0.0.1:80", n)}
+		}},
+		"what the client said before the proxy, with ports": {[]string{"127.0.0.0/8"}, 3, func(n int) []string {
+			return []string{"X-Forwarded-For", fmt.Sprintf("192.0.2.%d:1, 198.51.100.1:2", n)}
 		}},
 		"other headers": {[]string{"127.0.0.0/8"}, 3, func(n int) []string {
 			return []string{"X-Real-Ip", fmt.Sprintf("192.0.2.%d", n), "Forwarded", fmt.Sprintf("for=192.0.2.%d", n)}

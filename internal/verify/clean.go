@@ -14,7 +14,7 @@ func (r *run) cleanUp(ctx context.Context) (string, error) {
 		return "", skip{"left in place, as asked: " + r.repository}
 	}
 	if !r.loggedIn {
-		return "", skip{"the log-in failed, nothing was pushed with it"}
+		return "", errNoLogIn
 	}
 	var errs []error
 	var done []string

@@ -85,8 +85,8 @@ func (r *run) refuseScope(ctx context.Context) (string, error) {
 
 // anonymous pushes without an account, to a name that nobody has.
 func (r *run) anonymous(ctx context.Context) (string, error) {
-	if r.realm == "" {
-		return "", skip{"there was no challenge"}
+	if !r.loggedIn { // so that nobody could claim and delete it
+		return "", errNoLogIn
 	}
 	project := "verify-" + randomName()
 	a, err := r.pushAsNobody(ctx, project)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -118,7 +119,7 @@ type run struct {
 	wire       *wire
 	realm      string // empty until the challenge was seen
 	service    string
-	loggedIn   bool
+	loggedIn   bool // as the holder of the token, as far as can be told; else nothing is pushed
 	repository string
 	own        bool // the project was created for this run
 	left       []object
@@ -179,6 +180,9 @@ func (r *run) logIn(ctx context.Context) (string, error) {
 		return "", errors.New("no token: set BERTH_TOKEN")
 	}
 	bearer, err := r.token(ctx, r.options.Token)
+	if isUnauthorized(err) {
+		return "", fmt.Errorf("the registry does not take the token, so nothing is pushed: %w", err)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -193,18 +197,24 @@ func (r *run) logIn(ctx context.Context) (string, error) {
 	return "as the holder of the token", nil
 }
 
-// wrongToken sees that not everybody is let in.
+// wrongToken sees that not everybody is let in. Where everybody is, the log-in has told nothing, and a push might be that
+// of somebody else, or of nobody, which could not be cleaned up.
 func (r *run) wrongToken(ctx context.Context) (string, error) {
 	if r.realm == "" {
 		return "", skip{"there was no challenge"}
 	}
 	_, err := r.token(ctx, "wrong-"+randomName())
-	var refused statusError
-	if errors.As(err, &refused) && refused.status == 401 {
+	if isUnauthorized(err) {
 		return "401", nil
 	}
+	r.loggedIn = false
 	if err == nil {
-		err = errors.New("a token that nobody has logs in")
+		err = errors.New("a token that nobody has logs in, so nothing is pushed")
 	}
 	return "", err
+}
+
+func isUnauthorized(err error) bool {
+	refused, ok := errors.AsType[statusError](err)
+	return ok && refused.status == http.StatusUnauthorized
 }

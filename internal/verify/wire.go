@@ -181,10 +181,13 @@ func (r *run) token(ctx context.Context, password string, scopes ...string) (str
 	return issued.Token, nil
 }
 
+// errNoLogIn is why nothing is pushed where the token was not seen to be the holder's.
+var errNoLogIn = skip{"without a log-in, nothing is pushed"}
+
 // may fetches a token of the holder's for actions on the repository.
 func (r *run) may(ctx context.Context, actions string) (string, error) {
 	if !r.loggedIn {
-		return "", skip{"the log-in failed"}
+		return "", errNoLogIn
 	}
 	return r.token(ctx, r.options.Token, scope(r.repository, actions))
 }

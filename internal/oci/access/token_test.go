@@ -199,6 +199,7 @@ func TestTokenRefusals(t *testing.T) {
 			"POST, too many scopes":    {e.post(append(password, tooMany...)...), 400, "invalid_scope", ""},
 			"POST, JSON":               {e.do("POST", "", "", http.Header{"Content-Type": {"application/json"}}, `{"grant_type":"password"}`), 400, "invalid_request", ""},
 			"POST, bad form":           {e.do("POST", "", "", form, "grant_type=%zz"), 400, "invalid_request", ""},
+			"POST, bad query":          {e.do("POST", "x=%zz", "", form, pairs(password).Encode()), 400, "invalid_request", ""},
 			"POST, secrets in the URL": {e.do("POST", pairs(password).Encode(), "", form, ""), 400, "invalid_request", ""},
 			"POST, Basic is no grant":  {e.do("POST", "", ann.secret, form, ""), 400, "invalid_request", ""},
 			"POST, a body over 64 KiB": {e.do("POST", "", "", form, pairs(password).Encode()+"&x="+strings.Repeat("x", maxTokenForm)), 413, "SIZE_INVALID", ""},

@@ -49,8 +49,8 @@ var (
 )
 
 // parsePattern checks a field that is a pattern.
-func parsePattern(field, text string) (pattern.Pattern, error) {
-	p, err := pattern.Parse(text)
+func parsePattern(field, text string, parse func(string) (pattern.Pattern, error)) (pattern.Pattern, error) {
+	p, err := parse(text)
 	if err != nil {
 		return pattern.Pattern{}, &InputError{Field: field, Reason: err.Error()}
 	}
@@ -60,11 +60,11 @@ func parsePattern(field, text string) (pattern.Pattern, error) {
 // CreateTagRule makes tags immutable, from its answer on. It returns *InputError for what is no pattern, ErrRuleExists and
 // ErrTooManyRules.
 func (s *Store) CreateTagRule(ctx context.Context, project uuid.UUID, r TagRule, guard Guard) (TagRule, error) {
-	repositories, err := parsePattern("repositories", r.Repositories)
+	repositories, err := parsePattern("repositories", r.Repositories, pattern.Parse)
 	if err != nil {
 		return TagRule{}, err
 	}
-	tags, err := parsePattern("tags", r.Tags)
+	tags, err := parsePattern("tags", r.Tags, pattern.ParseTags)
 	if err != nil {
 		return TagRule{}, err
 	}

@@ -313,6 +313,9 @@ func TestOneScrubAtATime(t *testing.T) {
 	if _, err := w.scrubber(func(c *scrub.Config) { c.Store = store }).Scrub(t.Context(), scrub.Order{Fraction: 1}); err != nil {
 		t.Error(err)
 	}
+	if n := w.count(`SELECT count(*) FROM audit_log WHERE action = 'scrub.run'`); n != 1 {
+		t.Errorf("%d entries of one scrub and of those that were refused", n)
+	}
 }
 
 // TestScrubOfTrouble: a storage that does not answer damages nothing.

@@ -46,7 +46,7 @@ const (
 )
 
 // ErrUnderWay says that another process is at a scrub that was begun at a terminal.
-var ErrUnderWay = errors.New("another process is scrubbing: wait, or until a minute after it has died")
+var ErrUnderWay = errors.New("another berth scrub is under way: try again when it has ended, or a minute after it died")
 
 var (
 	errLeaseLost = errors.New("another process has taken the scrub over")
@@ -65,6 +65,9 @@ var (
 		UPDATE scrub_runs SET holder = $1, lease_until = {now} + {bigint:$2}, updated_at = {now}
 		WHERE id IN (SELECT id FROM free)
 		RETURNING id, fraction, rate, stage, place, figures`)
+	freeRun = database.SQL(`
+		SELECT 1 FROM scrub_runs
+		WHERE finished_at IS NULL AND lease_until < {now} AND kind IN (SELECT each.value FROM {each:$1})`)
 	// insertRun begins a scrub unless one of these kinds is open, or was begun a short time ago.
 	insertRun = database.SQL(`
 		INSERT INTO scrub_runs (id, kind, fraction, rate, started_at, updated_at, stage, figures)
@@ -125,8 +128,12 @@ func (s *Scrubber) command(ctx context.Context, o Order) (*run, error) {
 			b.Exec(abandonRuns, s.now(), byTerminals)
 		}
 		s.insert(b, KindCommand, o.Fraction, o.Rate, byTerminals, s.now())
+		b.Require(ErrUnderWay, freeRun, byTerminals) // what is refused leaves nothing, no entry either
 		audit.Append(ctx, b, audit.Entry{Action: audit.ScrubRun, Object: "scrub"})
 	})
+	if errors.Is(err, ErrUnderWay) {
+		return nil, ErrUnderWay
+	}
 	if err == nil && r == nil {
 		return nil, ErrUnderWay
 	}

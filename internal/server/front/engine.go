@@ -35,11 +35,11 @@ func newEngine(trustedProxies []string, health *health, planes []Plane) (*gin.En
 	engine.UnescapePathValues = false
 	engine.HandleMethodNotAllowed = true
 	engine.ContextWithFallback = true
-	engine.RemoteIPHeaders = []string{"X-Forwarded-For"}
+	engine.RemoteIPHeaders = []string{forwardedFor}
 	if err := engine.SetTrustedProxies(trustedProxies); err != nil {
 		return nil, fmt.Errorf("BERTH_TRUSTED_PROXIES: %w", err)
 	}
-	engine.Use(describe, keepSendfile)
+	engine.Use(dropPorts, describe, keepSendfile)
 	engine.NoRoute(fallback(answerUnknown))
 	engine.NoMethod(fallback(answerMethod))
 	health.Mount(engine)

@@ -40,7 +40,7 @@ func (h *health) look(c *gin.Context) *seen {
 	header := c.Request.Header
 	return &seen{
 		Trusted: h.trusts(c.RemoteIP()), Taken: sameAddress(asked, c.ClientIP()),
-		Forwarded: countAddresses(header.Values("X-Forwarded-For")),
+		Forwarded: countAddresses(header.Values(forwardedFor)),
 		Proto:     clip(header.Get("X-Forwarded-Proto")), ForwardedHost: clip(header.Get("X-Forwarded-Host")), Host: clip(c.Request.Host),
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -38,6 +39,23 @@ func Parse(text string) (Pattern, error) {
 		return Pattern{}, fmt.Errorf("is not a pattern: %w", err)
 	}
 	return Pattern{text: text, expression: expression, compiled: compiled}, nil
+}
+
+// ParseTags is Parse for a pattern of tags. It also refuses what no tag can match, as a tag has no slash and begins with a
+// letter, a digit or _: such a rule would be about nothing.
+func ParseTags(text string) (Pattern, error) {
+	p, err := Parse(text)
+	if err != nil {
+		return Pattern{}, err
+	}
+	components := slices.DeleteFunc(strings.Split(text, "/"), func(c string) bool { return c == All })
+	switch {
+	case len(components) > 1:
+		return Pattern{}, errors.New("matches no tag: tags have no slash")
+	case len(components) == 1 && (components[0] == "" || strings.ContainsRune(".-", rune(components[0][0]))):
+		return Pattern{}, errors.New("matches no tag: tags begin with a letter, a digit or _")
+	}
+	return p, nil
 }
 
 // String is the pattern as it was written.

@@ -56,6 +56,26 @@ func TestMatch(t *testing.T) {
 	}
 }
 
+// TestParseTags refuses nothing that a tag could match.
+func TestParseTags(t *testing.T) {
+	t.Parallel()
+	tags := []string{"v1", "latest", "_", "a.b-c", "0", "x"}
+	for text, want := range map[string]bool{
+		"**": true, "*": true, "v*": true, "**/v1": true, "v1/**": true, "**/v1/**": true, "**/**": true, "_*": true, "?": true, "*.b-c": true, "***": true,
+		"a/b": false, "app/*": false, "/v1": false, "v1/": false, "/": false, "**/": false, "a/**/b": false, "*/*": false,
+		".hidden": false, "-rf": false, "**/.x": false, "-*": false, "": false, "v1:": false,
+	} {
+		_, err := ParseTags(text)
+		if (err == nil) != want {
+			t.Errorf("%q: %v", text, err)
+		}
+		loose, looseErr := Parse(text)
+		if found := looseErr == nil && slices.ContainsFunc(tags, loose.Match); found != want {
+			t.Errorf("%q matches a tag: %t", text, found)
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "[a]", "{a,b}", `a\b`, "a+", "(a)", "a|b", "\x00", "ü", strings.Repeat("a", MaxLength+1)} {

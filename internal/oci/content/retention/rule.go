@@ -95,6 +95,23 @@ func compile(r Rule) (compiled, error) {
 	return c, nil
 }
 
+// check is for a rule that somebody writes: what compiles, and could be about some tag. Rules from before this was asked
+// still compile.
+func check(r Rule) error {
+	if _, err := compile(r); err != nil {
+		return err
+	}
+	for name, text := range map[string]string{"tags": r.Tags, "keep_tags": r.KeepTags} {
+		if text == "" { // without keep_tags
+			continue
+		}
+		if _, err := pattern.ParseTags(text); err != nil {
+			return &content.InputError{Field: name, Reason: err.Error()}
+		}
+	}
+	return nil
+}
+
 // aboutTags tells whether the rule lets any tag go.
 func (r Rule) aboutTags() bool {
 	return r.KeepLast > 0 || r.KeepPushed > 0 || r.KeepPulled > 0 || r.KeepTags != ""

@@ -211,7 +211,7 @@ func (s *Service) Preview(ctx context.Context, project uuid.UUID, request Previe
 
 // withRule is rules with one more, or with one in place of another.
 func withRule(rules []Rule, r Rule) ([]Rule, error) {
-	if _, err := compile(r); err != nil {
+	if err := check(r); err != nil {
 		return nil, err
 	}
 	r.Enabled = true

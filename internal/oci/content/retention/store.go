@@ -78,7 +78,7 @@ func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 // Create makes a rule. Errors: *content.InputError, content.ErrTooManyRules, those of the guard, the context's and the
 // database's.
 func (s *Service) Create(ctx context.Context, project uuid.UUID, r Rule, guard content.Guard) (Rule, error) {
-	if _, err := compile(r); err != nil {
+	if err := check(r); err != nil {
 		return Rule{}, err
 	}
 	now := s.now()
@@ -99,7 +99,7 @@ func (s *Service) Create(ctx context.Context, project uuid.UUID, r Rule, guard c
 // Replace makes a rule what r is, if it has the version ifVersion (0: any). Errors: content.ErrNotFound, ErrVersion and those
 // of Create.
 func (s *Service) Replace(ctx context.Context, project uuid.UUID, r Rule, ifVersion int64, guard content.Guard) (Rule, error) {
-	if _, err := compile(r); err != nil {
+	if err := check(r); err != nil {
 		return Rule{}, err
 	}
 	b := s.begin(project, r.ID, ifVersion, guard)
