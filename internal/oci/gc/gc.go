@@ -154,6 +154,17 @@ func (c *Collector) Collect(ctx context.Context) (Figures, error) {
 	return r.figures, err
 }
 
+// CollectInTurn is Collect once no other replica is at a collection, and while none begins one: what another one has in hand
+// when this one is called has gone, or is found, when this one ends.
+func (c *Collector) CollectInTurn(ctx context.Context) (Figures, error) {
+	r, err := c.turn(ctx)
+	if err != nil {
+		return Figures{}, err
+	}
+	err = r.collect(ctx)
+	return r.figures, err
+}
+
 func (c *Collector) now() int64 { return database.ToMicros(c.Clock()) }
 
 func (c *Collector) doomAt() int64 { return database.ToMicros(c.Clock().Add(c.SweepDelay)) }
