@@ -59,6 +59,42 @@ func TestProjectsOfAnAccountAreCounted(t *testing.T) {
 	})
 }
 
+// TestRestoredTagsAreCounted: a tag that comes back by itself, at an earlier digest or with its manifest is one more.
+func TestRestoredTagsAreCounted(t *testing.T) {
+	t.Parallel()
+	apitest.Each(t, func(t *testing.T, env *apitest.Env) {
+		t.Parallel()
+		replica, _ := limited(t, env, func(c *config.Config) { c.Counts.Tags = 2 })
+		ada := env.Person(t, "ada")
+		as, g := replica.As(t, ada.Secret), registry{t, replica, ada.Secret}
+		env.Project(t, "demo", ada)
+		gone := g.push("demo/app", "v1", "one")
+		stays := g.push("demo/app", "v2", "two")
+		g.want(http.StatusAccepted, "DELETE", "demo/app/manifests/"+gone, "")
+		g.want(http.StatusAccepted, "DELETE", "demo/app/manifests/v2", "")
+		g.push("demo/app", "v3", "three")
+		g.push("demo/app", "v4", "four")
+		const app = "/projects/demo/repositories/app/"
+		restores := []struct {
+			path string
+			body map[string]any
+		}{
+			{app + "tags/v2/restore", map[string]any{}},
+			{app + "tags/v2/restore", map[string]any{"digest": stays}},
+			{app + "manifests/" + gone + "/restore", nil},
+		}
+		for _, restore := range restores {
+			full(t, as.Want(http.StatusForbidden, "POST", restore.path, restore.body), 2)
+		}
+		g.want(http.StatusAccepted, "DELETE", "demo/app/manifests/v3", "")
+		as.Want(http.StatusOK, "POST", restores[0].path, restores[0].body)
+		as.Want(http.StatusOK, "POST", restores[1].path, restores[1].body) // it is there, and is no further one
+		full(t, as.Want(http.StatusForbidden, "POST", restores[2].path, nil), 2)
+		g.want(http.StatusAccepted, "DELETE", "demo/app/manifests/v4", "")
+		as.Want(http.StatusOK, "POST", restores[2].path, nil)
+	})
+}
+
 // TestMembersAndRunnersOfAProjectAreCounted, with and without a number of the project's own.
 func TestMembersAndRunnersOfAProjectAreCounted(t *testing.T) {
 	t.Parallel()

@@ -25,6 +25,8 @@ type Webhooks struct {
 	Timeout time.Duration `name:"webhook-timeout" env:"BERTH_WEBHOOK_TIMEOUT" default:"10s" help:"Time for one attempt to deliver an event."`
 	// Concurrency is how many webhooks this replica serves at once, each with up to four requests.
 	Concurrency int `name:"webhook-concurrency" env:"BERTH_WEBHOOK_CONCURRENCY" default:"8" help:"Webhooks that a replica serves at once, each with up to four requests under way."`
+	// OwnerPercent is the part of them that one account's webhooks may take, in per cent.
+	OwnerPercent int `name:"webhook-owner-percent" env:"BERTH_WEBHOOK_OWNER_PERCENT" default:"25" help:"Part of those webhooks that may be of one account at a time, in per cent; one at the least."`
 	// MaxAttempts is after how many attempts an event is given up.
 	MaxAttempts int `name:"webhook-max-attempts" env:"BERTH_WEBHOOK_MAX_ATTEMPTS" default:"10" help:"Attempts to deliver an event before it is given up; ten take about two days."`
 	// Retention is how long deliveries are listed after their end.
@@ -41,6 +43,7 @@ func (w Webhooks) check(refuse refuseFunc) {
 		refuse("BERTH_WEBHOOK_TIMEOUT", "%s is more than %s", w.Timeout, maxWebhookTimeout)
 	}
 	checkRange(refuse, "BERTH_WEBHOOK_CONCURRENCY", w.Concurrency, 1, maxWebhookConcurrency)
+	checkRange(refuse, "BERTH_WEBHOOK_OWNER_PERCENT", w.OwnerPercent, 1, 100)
 	checkRange(refuse, "BERTH_WEBHOOK_MAX_ATTEMPTS", w.MaxAttempts, 1, maxWebhookAttempts)
 	checkPositive(refuse, "BERTH_WEBHOOK_RETENTION", w.Retention)
 }

@@ -29,6 +29,10 @@ var (
 	tags = newCount("tags", "tags of the repository", `
 		FROM tags t WHERE t.repository_id = `+repository+` AND t.deleted_at IS NULL AND EXISTS (`+newTags+`)
 		UNION ALL `+newTags)
+	// Tags that come back with a deletion ($4) that is undone are new.
+	shownTags = newCount("tags", "tags of the repository", `
+		FROM tags t WHERE t.repository_id = `+repository+` AND (t.deleted_at IS NULL OR t.deletion = {uuid:$4})
+		AND EXISTS (SELECT 1 FROM tags h WHERE h.repository_id = `+repository+` AND h.deleted_at IS NOT NULL AND h.deletion = {uuid:$4})`)
 	tokens = newCount("tokens", "tokens", `
 		FROM tokens t WHERE t.user_id = $1 AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > {bigint:$3})`)
 	robots = newCount("robots", "robots of the project", `
@@ -109,6 +113,11 @@ func (s Server) RequireTags(b *database.Batch, project uuid.UUID, path string, n
 	if len(names) > 0 {
 		tags.add(b, project, s.Tags, path, database.Strings(names))
 	}
+}
+
+// RequireShownTags is RequireTags for those that are shown again, before they are: all that have the mark of a deletion.
+func (s Server) RequireShownTags(b *database.Batch, project uuid.UUID, path string, deletion uuid.UUID) {
+	shownTags.add(b, project, s.Tags, path, deletion)
 }
 
 // RequireTokens adds to b, after a personal token was made, that the user has not too many.

@@ -138,6 +138,9 @@ func Explain(ctx context.Context, db *database.DB, err error) error {
 	if over.count == creations || over.count == tags || over.count == restored { // they count what was not made, too
 		e.Used = min(e.Used, e.Allowed)
 	}
+	if over.count == shownTags { // nothing has the mark of what was not shown
+		e.Used = e.Allowed
+	}
 	if over.count == creations {
 		if e.Wait, uerr = untilNextCreation(ctx, db, over.args, e.Allowed); uerr != nil {
 			return errors.Join(err, uerr)

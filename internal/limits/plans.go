@@ -21,5 +21,6 @@ func Statements() map[string]database.Stmt {
 		}
 	}
 	all["require restored projects"], all["number of restored projects"] = restored.require, restored.numbers
+	all["require shown tags"], all["number of shown tags"] = shownTags.require, shownTags.numbers
 	return all
 }

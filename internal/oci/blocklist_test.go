@@ -88,3 +88,54 @@ func TestBlockedContentIsHidden(t *testing.T) {
 		visible(http.StatusOK)
 	})
 }
+
+// TestBlockedContentComesByNoOtherDigest: what is blocked by its sha256 digest is refused under its sha512 digest as well,
+// however it is sent, and other content is not.
+func TestBlockedContentComesByNoOtherDigest(t *testing.T) {
+	ocitest.Each(t, func(t *testing.T, env *ocitest.Env) {
+		r := env.Replica(t, ocitest.Options{ChunkSize: 1 << 10})
+		c, store := r.Client, &takedown.List{DB: env.DB, Clock: time.Now}
+		layer, other := noise(2500, 1), noise(2500, 2)
+		config := []byte("{}")
+		c.Push("demo/app", config)
+		manifest := []byte(`{"schemaVersion":2,"mediaType":"` + v1.MediaTypeImageManifest + `","config":{"mediaType":"x/y","size":2,"digest":"` +
+			digest.FromBytes(config).String() + `"},"layers":[]}`)
+		push := func(content []byte) (answers []ocitest.Answer) {
+			want := digest.SHA512.FromBytes(content).String()
+			location := c.Want(http.StatusAccepted, http.MethodPost, "/v2/demo/app/blobs/uploads/?digest-algorithm=sha512", nil).Header.Get("Location")
+			return []ocitest.Answer{
+				c.Do(http.MethodPut, ocitest.Query(patch(c, c.Start("demo/app"), content), "digest", want), nil),
+				c.Do(http.MethodPut, ocitest.Query(c.Start("demo/app"), "digest", want), content),
+				c.Do(http.MethodPut, ocitest.Query(patch(c, location, content), "digest", want), nil),
+				c.Do(http.MethodPost, "/v2/demo/app/blobs/uploads/?digest="+want, content),
+			}
+		}
+		pushManifest := func() ocitest.Answer {
+			return c.Do(http.MethodPut, manifestURL("demo/app", digest.SHA512.FromBytes(manifest).String()), manifest, "Content-Type", v1.MediaTypeImageManifest)
+		}
+		for _, blocked := range [][]byte{layer, manifest} {
+			if _, err := store.Block(t.Context(), unguarded, digest.FromBytes(blocked).String(), "takedown", "user:1"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, refused := range append(push(layer), pushManifest()) {
+			wantCode(t, refused, http.StatusForbidden, "DENIED")
+		}
+		c.Want(http.StatusNotFound, http.MethodHead, "/v2/demo/app/blobs/"+digest.SHA512.FromBytes(layer).String(), nil)
+		for i, taken := range push(other) {
+			if taken.Status != http.StatusCreated {
+				t.Errorf("other content, way %d: %d %s", i, taken.Status, taken.Body)
+			}
+		}
+		for _, blocked := range [][]byte{layer, manifest} {
+			if err := store.Unblock(t.Context(), unguarded, digest.FromBytes(blocked).String()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, taken := range append(push(layer), pushManifest()) {
+			if taken.Status != http.StatusCreated {
+				t.Errorf("after it was unblocked, way %d: %d %s", i, taken.Status, taken.Body)
+			}
+		}
+	})
+}

@@ -25,7 +25,7 @@ func newCollector(b *backends, cfg config.Config, opts Options) *gc.Collector {
 type Figures = gc.Figures
 
 // Collect does one collection and compaction, or only tells what one would do, on the database and the storage of servers
-// that may be running. The schema must be up to date.
+// that may be running: it waits for the end of a collection that one of them is at. The schema must be up to date.
 func Collect(ctx context.Context, cfg config.Config, dryRun bool, opts Options) (figures gc.Figures, err error) {
 	opts = opts.withDefaults()
 	cfg.Operation.Migrate = false
@@ -39,7 +39,7 @@ func Collect(ctx context.Context, cfg config.Config, dryRun bool, opts Options) 
 		return collector.Plan(ctx) //nolint:wrapcheck // says what it did
 	}
 	ctx = audit.With(ctx, audit.Origin{Actor: audit.ActorOperator})
-	figures, err = collector.Collect(ctx)
+	figures, err = collector.CollectInTurn(ctx)
 	if err != nil {
 		return figures, fmt.Errorf("collect: %w", err)
 	}

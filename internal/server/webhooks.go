@@ -9,7 +9,7 @@ import (
 func newWebhooks(b *backends, cfg config.Webhooks, opts Options) *webhooks.Service {
 	return webhooks.New(webhooks.Config{
 		DB: b.db, Networks: webhooks.Networks{Allowed: cfg.Networks()}, Timeout: cfg.Timeout, Concurrency: cfg.Concurrency,
-		MaxAttempts: int64(cfg.MaxAttempts), MaxPerProject: int64(cfg.MaxPerProject), Retention: cfg.Retention,
+		OwnerPercent: cfg.OwnerPercent, MaxAttempts: int64(cfg.MaxAttempts), MaxPerProject: int64(cfg.MaxPerProject), Retention: cfg.Retention,
 		Clock: opts.Clock, Logger: opts.Logger,
 	})
 }

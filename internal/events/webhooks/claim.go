@@ -21,6 +21,7 @@ const (
 // claimed is a webhook that this replica serves for now.
 type claimed struct {
 	id, project, lease uuid.UUID
+	owner              string // whose share of the slots it takes
 	slug, url          string
 	secret, previous   string
 	previousUntil      time.Time
@@ -34,6 +35,9 @@ func (h *claimed) secrets(at time.Time) []string {
 	return []string{h.secret}
 }
 
+// owner is whose share of the slots a webhook of the project p takes: the account's, with all of its projects.
+const owner = `CAST(coalesce(p.account_id, p.id) AS text)`
+
 // due is an event that is to be sent now.
 type due struct {
 	id             uuid.UUID
@@ -46,9 +50,10 @@ type due struct {
 }
 
 var (
-	// claim takes webhooks that have something to do, those first that were served longest ago. The webhooks that wait
-	// are found by hopping along the index, whatever number of events each has. A project that is suspended or deleted
-	// tells nobody anything; its events wait.
+	// claim takes webhooks that have something to do: one of each owner before a second one of any, and of one owner those
+	// first that were served longest ago. What an owner has under way ($5) counts, and nobody gets more than a share ($6).
+	// The webhooks that wait are found by hopping along the index, whatever number of events each has. A project that is
+	// suspended or deleted tells nobody anything; its events wait.
 	claim = database.SQL(`
 		WITH RECURSIVE waiting(id) AS (
 			SELECT (SELECT o.webhook_id FROM events_outbox o WHERE o.state = 'pending' ORDER BY o.webhook_id LIMIT 1)
@@ -56,16 +61,21 @@ var (
 			SELECT (SELECT o.webhook_id FROM events_outbox o WHERE o.state = 'pending' AND o.webhook_id > waiting.id
 				ORDER BY o.webhook_id LIMIT 1)
 			FROM waiting WHERE waiting.id IS NOT NULL),
-		free AS MATERIALIZED (
-			SELECT w.id FROM webhooks w
+		ready AS MATERIALIZED (
+			SELECT w.id, row_number() OVER (PARTITION BY ` + owner + ` ORDER BY w.leased_until, w.id)
+				+ (SELECT count(*) FROM {each:$5} WHERE each.value = ` + owner + `) AS place
+			FROM webhooks w JOIN projects p ON p.id = w.project_id AND p.state IN ('active', 'unclaimed')
 			WHERE w.id IN (SELECT waiting.id FROM waiting) AND w.enabled AND w.leased_until <= {instant}
 			  AND EXISTS (SELECT 1 FROM events_outbox o
-				WHERE o.webhook_id = w.id AND o.state = 'pending' AND o.next_attempt_at <= $1)
-			  AND EXISTS (SELECT 1 FROM projects p WHERE p.id = w.project_id AND p.state IN ('active', 'unclaimed'))
-			ORDER BY w.leased_until, w.id LIMIT {bigint:$2} {skip})
+				WHERE o.webhook_id = w.id AND o.state = 'pending' AND o.next_attempt_at <= $1)),
+		free AS MATERIALIZED (
+			SELECT w.id FROM webhooks w JOIN ready ON ready.id = w.id
+			WHERE ready.place <= {bigint:$6} AND w.enabled AND w.leased_until <= {instant}
+			ORDER BY ready.place, w.leased_until, w.id LIMIT {bigint:$2} {skip})
 		UPDATE webhooks SET lease = {uuid:$3}, leased_until = {instant} + {bigint:$4}
 		WHERE id IN (SELECT free.id FROM free) AND leased_until <= {instant}
-		RETURNING id, project_id, (SELECT coalesce(p.slug, '') FROM projects p WHERE p.id = webhooks.project_id),
+		RETURNING id, project_id, (SELECT ` + owner + ` FROM projects p WHERE p.id = webhooks.project_id),
+			(SELECT coalesce(p.slug, '') FROM projects p WHERE p.id = webhooks.project_id),
 			url, secret, previous_secret, previous_until`)
 	// renew fails where the lease has ended, or the webhook was disabled or deleted.
 	renew = database.SQL(`
@@ -96,11 +106,11 @@ func (s *Service) claim(ctx context.Context, limit int) ([]*claimed, error) {
 	b.Query(func(r database.Rows) error {
 		h := &claimed{lease: lease}
 		var until int64
-		err := r.Scan(&h.id, &h.project, &h.slug, &h.url, &h.secret, &h.previous, &until)
+		err := r.Scan(&h.id, &h.project, &h.owner, &h.slug, &h.url, &h.secret, &h.previous, &until)
 		h.previousUntil = database.FromMicros(until)
 		taken = append(taken, h)
 		return err //nolint:wrapcheck // below
-	}, claim, s.micros(), int64(limit), lease, s.leaseTime())
+	}, claim, s.micros(), int64(limit), lease, s.leaseTime(), database.Strings(s.shares.inUse()), int64(s.shares.most))
 	if err := s.DB.Run(ctx, b); err != nil {
 		return nil, fmt.Errorf("take webhooks: %w", err)
 	}

@@ -151,9 +151,6 @@ func (s *Service) commitDelivery(ctx context.Context, b *database.Batch, id, del
 	if err := s.DB.Run(ctx, b); err != nil {
 		return Delivery{}, wrapped("send an event", err)
 	}
-	select {
-	case s.wake <- struct{}{}:
-	default: // it is awake already
-	}
+	s.look()
 	return d, nil
 }

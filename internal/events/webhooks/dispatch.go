@@ -74,8 +74,9 @@ func (s *Service) start(ctx context.Context, work *sync.WaitGroup) (int, error) 
 		<-s.slots
 	}
 	for _, h := range taken {
+		s.shares.take(h.owner)
 		work.Go(func() {
-			defer func() { <-s.slots }()
+			defer s.give(h)
 			if err := s.serve(ctx, h); err != nil && ctx.Err() == nil {
 				s.Logger.WarnContext(ctx, "deliver events", slog.String("webhook", h.id.String()), slog.String("error", err.Error()))
 			}
@@ -99,6 +100,23 @@ func (s *Service) acquire(ctx context.Context) int {
 		default:
 			return n
 		}
+	}
+}
+
+// give ends the use of a slot. Where its owner had no other to be had, what else is to be sent for it may go on.
+func (s *Service) give(h *claimed) {
+	waiting := s.shares.give(h.owner)
+	<-s.slots
+	if waiting {
+		s.look()
+	}
+}
+
+// look lets Run look for events without waiting.
+func (s *Service) look() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is about to
 	}
 }
 

@@ -44,7 +44,7 @@ type Guard interface {
 	Require(b *database.Batch)
 }
 
-// Config is what a Service works with. DB, Timeout, Concurrency, MaxAttempts, MaxPerProject and Retention are required.
+// Config is what a Service works with. DB, Timeout, Concurrency, OwnerPercent, MaxAttempts, MaxPerProject and Retention are required.
 type Config struct {
 	DB *database.DB
 	// Networks are those that receivers may be in, besides the internet.
@@ -53,6 +53,8 @@ type Config struct {
 	Timeout time.Duration
 	// Concurrency is how many webhooks a replica serves at once; each has a few requests under way at most.
 	Concurrency int
+	// OwnerPercent is the part of those that may be of one account, or of one project that nobody owns, in per cent.
+	OwnerPercent int
 	// MaxAttempts is after how many attempts an event is given up.
 	MaxAttempts int64
 	// MaxPerProject is how many webhooks a project may have.
@@ -74,6 +76,7 @@ type Service struct {
 	Config
 	client *http.Client
 	slots  chan struct{} // one for each webhook that is being served
+	shares *shares       // of the slots
 	wake   chan struct{} // somebody waits for a delivery
 	counts counts
 }
@@ -90,6 +93,7 @@ func New(cfg Config) *Service {
 		Config: cfg,
 		client: newClient(cfg.Networks, cfg.Resolver, cfg.Timeout, cfg.Roots),
 		slots:  make(chan struct{}, cfg.Concurrency),
+		shares: newShares(cfg.Concurrency, cfg.OwnerPercent),
 		wake:   make(chan struct{}, 1),
 	}
 }

@@ -82,7 +82,7 @@ func (w *world) advance(d time.Duration) {
 // service is a replica's, with what tests want otherwise.
 func (w *world) service(changes ...func(*webhooks.Config)) *webhooks.Service {
 	cfg := webhooks.Config{
-		DB: w.db, Networks: loopback, Timeout: 5 * time.Second, Concurrency: 2, MaxAttempts: 10, MaxPerProject: 20,
+		DB: w.db, Networks: loopback, Timeout: 5 * time.Second, Concurrency: 2, OwnerPercent: 100, MaxAttempts: 10, MaxPerProject: 20,
 		Retention: 24 * time.Hour, Clock: w.now,
 	}
 	for _, change := range changes {

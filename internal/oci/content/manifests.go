@@ -235,7 +235,7 @@ func (s *Store) putManifest(ctx context.Context, p Place, m NewManifest, guard G
 	now := s.now()
 	b := &database.Batch{}
 	guard.Require(b)
-	RequireAllowed(b, slices.Concat([]digest.Digest{m.Digest}, m.Blobs, m.Children)...)
+	RequireAllowed(b, slices.Concat(m.names(), m.Blobs, m.Children)...)
 	EnsureRepository(b, p.Project, p.Path, now)
 	quota.Lock(b, p.Project, m.Digest)
 	delta := quota.AddManifest(b, p.Project, p.Path, m.Digest, int64(len(m.Content)), now)

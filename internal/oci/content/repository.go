@@ -11,6 +11,7 @@ import (
 	"github.com/berthregistry/berth/internal/audit"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/events"
+	"github.com/berthregistry/berth/internal/limits"
 	"github.com/berthregistry/berth/internal/projects/quota"
 )
 
@@ -113,13 +114,16 @@ var (
 		INSERT INTO tag_history (repository_id, tag, digest, previous_digest, actor, at, audit_id)
 		SELECT t.repository_id, t.name, t.digest, NULL, {text:$4}, {bigint:$5}, {uuid:$6} FROM tags t
 		WHERE t.repository_id = ` + thisRepository + ` AND t.deletion = $3 AND t.deleted_at IS NOT NULL ORDER BY t.name`)
+	// A tag that comes back counts as moved then ($4), but for those of a whole repository (0), whose order tells which are new.
 	showTags = database.SQL(`
-		UPDATE tags SET deleted_at = NULL, purge_after = NULL, deletion = NULL
+		UPDATE tags SET deleted_at = NULL, purge_after = NULL, deletion = NULL,
+			updated_at = CASE WHEN {bigint:$4} = 0 THEN updated_at ELSE {bigint:$4} END
 		WHERE repository_id = ` + thisRepository + ` AND deletion = $3 AND deleted_at IS NOT NULL RETURNING 1`)
 )
 
 // RestoreRepository shows again a deleted repository, with what went with it. It returns ErrNotFound where none is deleted or
-// it is due to be purged, and *quota.ExceededError where the project has no room for it.
+// it is due to be purged, *quota.ExceededError where the project has no room for it, and *limits.ExceededError where it would have
+// too many tags.
 func (s *Store) RestoreRepository(ctx context.Context, p Place, actor string, guard Guard) (Restored, error) {
 	b := BeginAlone(guard, p.Project)
 	now, mark := s.now(), uuid.Must(uuid.NewV7())
@@ -129,12 +133,13 @@ func (s *Store) RestoreRepository(ctx context.Context, p Place, actor string, gu
 	b.Exec(markTagsOfIt, p.Project, p.Path, mark, now)
 	entry := audit.Append(ctx, b, audit.Entry{Action: audit.RepositoryRestore, Project: p.Project, Repository: p.Path, Object: p.Path})
 	b.Exec(showRepository, p.Project, p.Path)
-	return s.show(ctx, b, p, mark, actor, entry)
+	return s.show(ctx, b, p, mark, actor, entry, 0)
 }
 
 // RestoreManifest shows again a deleted manifest with the blobs that it needs, and with the tags that went with it and name
 // nothing now. It returns ErrNotFound where it is not deleted or due to be purged, ErrHidden where its repository is
-// deleted, ErrBlocked, and *quota.ExceededError where the project has no room for it.
+// deleted, ErrBlocked, *quota.ExceededError where the project has no room for it, and *limits.ExceededError where the repository
+// would have too many tags. The tags count as moved now.
 func (s *Store) RestoreManifest(ctx context.Context, p Place, d digest.Digest, actor string, guard Guard) (Restored, error) {
 	b := BeginAlone(guard, p.Project)
 	now, mark := s.now(), uuid.Must(uuid.NewV7())
@@ -145,20 +150,23 @@ func (s *Store) RestoreManifest(ctx context.Context, p Place, d digest.Digest, a
 	b.Exec(markTagsOf, p.Project, p.Path, mark, string(d), now)
 	b.Exec(markManifest, p.Project, p.Path, mark, string(d))
 	entry := audit.Append(ctx, b, audit.Entry{Action: audit.ManifestRestore, Project: p.Project, Repository: p.Path, Object: string(d)})
-	return s.show(ctx, b, p, mark, actor, entry)
+	return s.show(ctx, b, p, mark, actor, entry, now)
 }
 
-// show adds to b what shows again all that has the mark, and runs it.
-func (s *Store) show(ctx context.Context, b *database.Batch, p Place, mark uuid.UUID, actor string, entry uuid.UUID) (Restored, error) {
+// show adds to b what shows again all that has the mark, and runs it. Its tags count as moved at moved, unless that is 0.
+func (s *Store) show(
+	ctx context.Context, b *database.Batch, p Place, mark uuid.UUID, actor string, entry uuid.UUID, moved int64,
+) (Restored, error) {
 	var r Restored
 	now := s.now()
 	delta := quota.AddDeletion(b, p.Project, p.Path, mark, now)
 	s.Quota.RequireDelta(b, p.Project, delta)
 	b.Query(counted(&r.Manifests), showManifests, p.Project, p.Path, mark, now)
 	b.Query(counted(&r.Blobs), showLinks, p.Project, p.Path, mark, s.keepUntil())
+	s.Limits.RequireShownTags(b, p.Project, p.Path, mark)
 	events.AppendShownTags(b, p.Project, p.Path, mark, actor, now)
 	b.Exec(historyOfShownTags, p.Project, p.Path, mark, actor, now, entry)
-	b.Query(counted(&r.Tags), showTags, p.Project, p.Path, mark)
+	b.Query(counted(&r.Tags), showTags, p.Project, p.Path, mark, moved)
 	if err := s.DB.Run(ctx, b); err != nil {
 		return Restored{}, s.restored(ctx, p, err)
 	}
@@ -169,6 +177,9 @@ func (s *Store) show(ctx context.Context, b *database.Batch, p Place, mark uuid.
 func (s *Store) restored(ctx context.Context, p Place, err error) error {
 	if errors.Is(err, quota.ErrFull) {
 		err = s.Quota.Explain(ctx, p.Project, err)
+	}
+	if errors.Is(err, limits.ErrExceeded) {
+		err = limits.Explain(ctx, s.DB, err)
 	}
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)

@@ -44,17 +44,19 @@ var (
 )
 
 // RestoreTag shows again a deleted tag: it names what it named. It returns ErrNotFound where it is not deleted or due to be
-// purged, and ErrHidden where its manifest or its repository is deleted.
+// purged, ErrHidden where its manifest or its repository is deleted, and *limits.ExceededError where the repository has too many
+// tags. The tag counts as moved now: retention rules do not take at once what somebody wants to have back.
 func (s *Store) RestoreTag(ctx context.Context, p Place, tag, actor string, guard Guard) error {
 	b := BeginAlone(guard, p.Project)
 	mark := uuid.Must(uuid.NewV7())
 	b.Require(ErrNotFound, hiddenTag, p.Project, p.Path, tag, s.now())
 	b.Require(ErrHidden, requireRepository, p.Project, p.Path)
 	b.Require(ErrHidden, markHiddenTag, p.Project, p.Path, tag, mark)
+	s.Limits.RequireShownTags(b, p.Project, p.Path, mark)
 	entry := audit.Append(ctx, b, audit.Entry{Action: audit.TagRestore, Project: p.Project, Repository: p.Path, Object: tag})
 	events.AppendShownTags(b, p.Project, p.Path, mark, actor, s.now())
 	b.Exec(historyOfShownTags, p.Project, p.Path, mark, actor, s.now(), entry)
-	b.Exec(showTags, p.Project, p.Path, mark)
+	b.Exec(showTags, p.Project, p.Path, mark, s.now())
 	return s.restored(ctx, p, s.DB.Run(ctx, b))
 }
 
@@ -68,6 +70,7 @@ func (s *Store) MoveTagBack(ctx context.Context, p Place, tag string, d digest.D
 	RequireAllowed(b, d)
 	b.Require(ErrNotEarlier, namedEarlier, p.Project, p.Path, tag, string(d))
 	b.Require(ErrHidden, liveManifest, p.Project, p.Path, string(d))
+	s.Limits.RequireTags(b, p.Project, p.Path, []string{tag})
 	b.Exec(lockTag, p.Project, p.Path, tag, string(d), actor, now)
 	requireMovable(b, p, []string{tag}, d)
 	entry := audit.Append(ctx, b, audit.Entry{

@@ -19,6 +19,8 @@ const keyAhead = time.Hour
 const maxNewDays = 1000
 
 var (
+	timeOfDatabase = database.SQL(`SELECT {now}`)
+
 	lastDay = database.SQL(`SELECT day FROM swept_days ORDER BY day DESC LIMIT 1`)
 	// firstProject tells from when on there can have been objects. The IDs are in the order of time.
 	firstProject = database.SQL(`SELECT created_at FROM projects ORDER BY id LIMIT 1`)
@@ -71,16 +73,21 @@ func (r *run) sweepDay(ctx context.Context) (int64, error) {
 }
 
 // noteDays makes rows for days that have come of age since the last time, however long ago that was. It comes before
-// anything is purged, for at first it goes by the oldest project.
+// anything is purged, for at first it goes by the oldest project. A day with a row takes no objects any more, on no
+// replica: so a day is over only when the database's clock says so, too.
 func (r *run) noteDays(ctx context.Context) (int64, error) {
 	if r.OrphanAge == 0 {
 		return 0, nil
 	}
-	last, err := r.lastDay(ctx)
+	now, err := r.agreedTime(ctx)
+	if err != nil {
+		return 0, err
+	}
+	last, err := r.lastDay(ctx, now)
 	if err != nil {
 		return 0, fmt.Errorf("look for days: %w", err)
 	}
-	days, err := daysBetween(last, r.Clock().UTC().Add(-r.OrphanAge).Format(time.DateOnly))
+	days, err := daysBetween(last, now.Add(-r.OrphanAge).Format(time.DateOnly))
 	if err != nil || len(days) == 0 {
 		return 0, err
 	}
@@ -90,6 +97,25 @@ func (r *run) noteDays(ctx context.Context) (int64, error) {
 		return 0, fmt.Errorf("note days: %w", err)
 	}
 	return int64(len(days)), nil
+}
+
+// agreedTime is the earlier of what this replica's clock says and what the database's does.
+func (r *run) agreedTime(ctx context.Context) (time.Time, error) {
+	now, err := r.DatabaseClock(ctx)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("ask the database for the time: %w", err)
+	}
+	if own := r.Clock(); own.Before(now) {
+		now = own
+	}
+	return now.UTC(), nil
+}
+
+// databaseTime is the DatabaseClock of a Collector that was given none.
+func (c *Collector) databaseTime(ctx context.Context) (time.Time, error) {
+	var now int64
+	err := c.DB.QueryRow(ctx, timeOfDatabase).Scan(&now)
+	return database.FromMicros(now), err //nolint:wrapcheck // by the caller
 }
 
 // daysBetween are the days after one, up to another one.
@@ -111,18 +137,18 @@ func daysBetween(after, upTo string) ([]string, error) {
 }
 
 // lastDay is the last day that has a row. If none has, that is a day before there can have been objects.
-func (r *run) lastDay(ctx context.Context) (string, error) {
+func (r *run) lastDay(ctx context.Context, now time.Time) (string, error) {
 	var last string
 	err := r.DB.QueryRow(ctx, lastDay).Scan(&last)
 	if !errors.Is(err, database.ErrNoRows) {
 		return last, err //nolint:wrapcheck // by the caller
 	}
-	began := r.now()
+	began := database.ToMicros(now)
 	err = r.DB.QueryRow(ctx, firstProject).Scan(&began)
 	if err != nil && !errors.Is(err, database.ErrNoRows) {
 		return "", err //nolint:wrapcheck // by the caller
 	}
-	last = time.UnixMicro(min(began, r.now())).UTC().AddDate(0, 0, -2).Format(time.DateOnly)
+	last = time.UnixMicro(min(began, database.ToMicros(now))).UTC().AddDate(0, 0, -2).Format(time.DateOnly)
 	b := &database.Batch{}
 	b.Exec(noteFirst, last, r.now())
 	return last, r.DB.Run(ctx, b) //nolint:wrapcheck // by the caller

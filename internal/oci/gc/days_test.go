@@ -107,6 +107,33 @@ func TestOrphansOfADay(t *testing.T) {
 	})
 }
 
+// TestAClockThatIsAheadClosesNoDay: of replicas whose clock is days ahead, the database's own says which days are over, from
+// the first one on. Everybody goes on uploading.
+func TestAClockThatIsAheadClosesNoDay(t *testing.T) {
+	each(t, ocitest.Options{}, func(t *testing.T, w *world) {
+		w.Push("demo/app", noise(chunkSize, 1))
+		ahead := w.collector(func(cfg *gc.Config) {
+			cfg.DatabaseClock = nil // the true one
+			cfg.Clock = func() time.Time { return time.Now().Add(5 * 24 * time.Hour) }
+		})
+		for i := range 3 {
+			_, err := ahead.Collect(t.Context())
+			w.must(err)
+			w.Push("demo/app", noise(chunkSize, byte(2+i)))
+		}
+		if n := w.count(`SELECT count(*) FROM swept_days WHERE day >= ?`, w.day(-1)); n != 0 {
+			t.Errorf("%d days are closed that are not over", n)
+		}
+		if n := w.count(`SELECT count(*) FROM swept_days`); n == 0 {
+			t.Error("no day is closed")
+		}
+		w.clock.advance(72 * time.Hour) // all clocks do
+		if f := w.collect(); f.Days < 1 {
+			t.Errorf("%+v", f)
+		}
+	})
+}
+
 // TestADayIsResumed by another replica when one has died while it looked through it, and when the store did not answer.
 func TestADayIsResumed(t *testing.T) {
 	each(t, ocitest.Options{}, func(t *testing.T, w *world) {

@@ -2,6 +2,7 @@ package gc_test
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"slices"
 	"sync/atomic"
@@ -63,7 +64,10 @@ func newWorld(t *testing.T, env *ocitest.Env, opts ocitest.Options) *world {
 
 // collector is another one on the same backends, which removes objects at once.
 func (w *world) collector(change func(*gc.Config)) *gc.Collector {
-	cfg := gc.Config{DB: w.env.DB, Store: w.env.Store, Clock: w.clock.Now, Load: 100, OrphanAge: gc.DefaultOrphanAge}
+	cfg := gc.Config{
+		DB: w.env.DB, Store: w.env.Store, Clock: w.clock.Now, Load: 100, OrphanAge: gc.DefaultOrphanAge,
+		DatabaseClock: func(context.Context) (time.Time, error) { return w.clock.Now(), nil },
+	}
 	if change != nil {
 		change(&cfg)
 	}

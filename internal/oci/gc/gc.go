@@ -42,6 +42,9 @@ type Config struct {
 	Store storage.Store
 	// Clock tells the time by which things are due. Leases are by the database's.
 	Clock func() time.Time
+	// DatabaseClock tells the database's time, which must agree that a day is over. Nil: asks the database. Tests whose
+	// Clock is not the time give one that follows it.
+	DatabaseClock func(context.Context) (time.Time, error)
 	// SweepDelay is how long a released object stays in storage: longer than any read lasts.
 	SweepDelay time.Duration
 	// Interval is about how often all replicas together begin a collection, and each of them looks for blobs to compact.
@@ -85,7 +88,11 @@ func New(cfg Config) *Collector {
 	cfg.Lease = orDefault(cfg.Lease, DefaultLease)
 	cfg.Retry = orDefault(cfg.Retry, DefaultRetry)
 	cfg.CompactChunks = orDefault(cfg.CompactChunks, DefaultCompactChunks)
-	return &Collector{Config: cfg, wake: make(chan struct{}, 1)}
+	c := &Collector{Config: cfg, wake: make(chan struct{}, 1)}
+	if c.DatabaseClock == nil {
+		c.DatabaseClock = c.databaseTime
+	}
+	return c
 }
 
 func orDefault[T comparable](value, otherwise T) T {
@@ -140,6 +147,17 @@ func (c *Collector) scheduled(ctx context.Context) {
 // called. It goes on after what fails and returns all errors: the context's, the database's and the storage's.
 func (c *Collector) Collect(ctx context.Context) (Figures, error) {
 	r, err := c.begin(ctx, KindCommand)
+	if err != nil {
+		return Figures{}, err
+	}
+	err = r.collect(ctx)
+	return r.figures, err
+}
+
+// CollectInTurn is Collect once no other replica is at a collection, and while none begins one: what another one has in hand
+// when this one is called has gone, or is found, when this one ends.
+func (c *Collector) CollectInTurn(ctx context.Context) (Figures, error) {
+	r, err := c.turn(ctx)
 	if err != nil {
 		return Figures{}, err
 	}

@@ -29,18 +29,27 @@ const (
 )
 
 var (
-	// takeLease has one winner of all replicas. It waits for nobody.
+	// takeLease has one winner of all replicas. It waits for nobody. A request that it takes is owed until the collection has
+	// ended: where that is cut off, the next one has it.
 	takeLease = database.SQL(`
 		WITH free AS MATERIALIZED (
-			SELECT id, requested FROM collection_schedule
-			WHERE id = 1 AND lease_until < {now} AND (requested OR next_at <= $2) {skip})
-		UPDATE collection_schedule SET run_id = $1, lease_until = {now} + {bigint:$4}, next_at = $3, requested = false
+			SELECT id, requested OR request_taken AS asked FROM collection_schedule
+			WHERE id = 1 AND lease_until < {now} AND (requested OR request_taken OR next_at <= $2) {skip})
+		UPDATE collection_schedule SET run_id = $1, lease_until = {now} + {bigint:$4}, next_at = $3,
+			request_taken = requested OR request_taken, requested = false
 		WHERE id IN (SELECT id FROM free)
-		RETURNING CASE WHEN (SELECT requested FROM free) THEN 1 ELSE 0 END`)
+		RETURNING CASE WHEN (SELECT asked FROM free) THEN 1 ELSE 0 END`)
+	// takeTurn is takeLease for who collects whatever is due, and leaves requests to others.
+	takeTurn = database.SQL(`
+		WITH free AS MATERIALIZED (
+			SELECT id FROM collection_schedule WHERE id = 1 AND lease_until < {now} {skip})
+		UPDATE collection_schedule SET run_id = $1, lease_until = {now} + {bigint:$2} WHERE id IN (SELECT id FROM free)
+		RETURNING 1`)
 	renewLease = database.SQL(`
 		UPDATE collection_schedule SET lease_until = {now} + {bigint:$2} WHERE id = 1 AND run_id = $1 RETURNING 1`)
 	endLease = database.SQL(`
-		UPDATE collection_schedule SET run_id = NULL, lease_until = 0 WHERE id = 1 AND run_id = $1`)
+		UPDATE collection_schedule SET run_id = NULL, lease_until = 0, request_taken = request_taken AND {bigint:$2} = 0
+		WHERE id = 1 AND run_id = $1`)
 	addRemoved = database.SQL(`
 		UPDATE collection_schedule SET removed_objects = removed_objects + {bigint:$1}, removed_bytes = removed_bytes + {bigint:$2}
 		WHERE id = 1`)
@@ -67,6 +76,7 @@ type run struct {
 	pacer
 	id      uuid.UUID
 	leased  bool
+	asked   bool // somebody has requested it
 	began   time.Time
 	figures Figures
 	told    Figures   // as the database has them
@@ -97,6 +107,37 @@ func (c *Collector) lease(ctx context.Context) (*run, error) {
 		return nil, nil //nolint:nilnil // nothing to do is no error
 	}
 	r, err := c.beginAs(ctx, id, kind)
+	if err == nil {
+		r.leased, r.asked = true, kind == KindRequested
+	}
+	return r, err
+}
+
+// turnPause is how long who waits for its turn waits between two looks.
+const turnPause = 250 * time.Millisecond
+
+// turn begins a collection when nobody else is at one.
+func (c *Collector) turn(ctx context.Context) (*run, error) {
+	id := uuid.Must(uuid.NewV7())
+	for told := false; ; {
+		var taken int64
+		b := &database.Batch{}
+		b.Query(counting(&taken), takeTurn, id, c.Lease.Microseconds())
+		if err := c.DB.Run(ctx, b); err != nil {
+			return nil, fmt.Errorf("begin a collection: %w", err)
+		}
+		if taken > 0 {
+			break
+		}
+		if !told {
+			c.Logger.InfoContext(ctx, "another replica is collecting: waiting for its end")
+			told = true
+		}
+		if err := wait(ctx, turnPause); err != nil {
+			return nil, err
+		}
+	}
+	r, err := c.beginAs(ctx, id, KindCommand)
 	if err == nil {
 		r.leased = true
 	}
@@ -228,11 +269,15 @@ func (r *run) finish(ctx context.Context, failed error) error {
 	if failed != nil {
 		text = failed.Error()
 	}
+	served := int64(0)
+	if r.asked && ctx.Err() == nil && !isPassing(failed) {
+		served = 1 // else another one is to follow
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	b := &database.Batch{}
 	b.Exec(finishRun, r.id, r.figures.text(), r.now(), text)
-	b.Exec(endLease, r.id)
+	b.Exec(endLease, r.id, served)
 	r.tell(b)
 	err := r.DB.Run(ctx, b)
 	r.count(func(s *Stats) {

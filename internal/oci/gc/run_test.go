@@ -2,6 +2,7 @@ package gc_test
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -109,6 +110,86 @@ func TestARequestedCollectionBeginsAtOnce(t *testing.T) {
 		}
 		if n := w.count(`SELECT count(*) FROM audit_log WHERE action = 'gc.run'`); n != 1 {
 			t.Errorf("%d entries in the audit log", n)
+		}
+	})
+}
+
+// TestARequestIsOwedUntilItsEnd: a collection that was requested and is cut off, because its process is stopped or its database
+// fails, is begun again by another replica, long before the next one is due.
+func TestARequestIsOwedUntilItsEnd(t *testing.T) {
+	each(t, ocitest.Options{}, func(t *testing.T, w *world) {
+		w.Push("demo/app", noise(chunkSize, 1))
+		w.exec(`UPDATE collection_schedule SET next_at = ?`, w.clock.Now().Add(1000*time.Hour).UnixMicro())
+		for i, cut := range []string{
+			`UPDATE collection_schedule SET lease_until = lease_until`, // it is only stopped
+			`UPDATE collection_schedule SET lease_until = 0, run_id = NULL`,
+		} {
+			w.clock.advance(72 * time.Hour) // there are days to look through
+			ctx, stop := context.WithCancel(t.Context())
+			store := &watched{Store: w.env.Store, interrupt: func() {
+				w.exec(cut)
+				stop()
+			}}
+			dying := w.collector(func(cfg *gc.Config) { cfg.Store, cfg.Interval = store, time.Hour })
+			w.must(dying.Request(t.Context(), nil))
+			w.must(dying.Run(ctx))
+			if len(store.listed) == 0 || !w.status(dying).Requested {
+				t.Errorf("%d: the request has gone with the collection, which listed %v", i, store.listed)
+			}
+			heir := w.collector(func(cfg *gc.Config) { cfg.Interval = time.Hour })
+			stopHeir := running(t, heir)
+			waitFor(t, func() bool { return heir.Stats().Runs == 1 })
+			stopHeir()
+			if s := w.status(heir); s.Requested || s.Runs[0].Kind != gc.KindRequested || s.Runs[0].Error != "" {
+				t.Errorf("%d: afterwards: %+v", i, s)
+			}
+		}
+	})
+}
+
+// signal is a log that tells when something is written.
+type signal chan struct{}
+
+// Write implements io.Writer.
+func (s signal) Write(p []byte) (int, error) {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
+	return len(p), nil
+}
+
+// TestACommandWaitsForItsTurn: beside a replica that is at a collection it begins when that has ended, and then finds what there is.
+func TestACommandWaitsForItsTurn(t *testing.T) {
+	each(t, ocitest.Options{}, func(t *testing.T, w *world) {
+		w.Push("demo/app", noise(chunkSize, 1))
+		w.exec(`UPDATE repository_blobs SET keep_until = 0`)
+		w.exec(`UPDATE collection_schedule SET run_id = ?, lease_until = ?`, "00000000-0000-7000-8000-000000000000",
+			time.Now().Add(time.Hour).UnixMicro())
+		waits := make(signal, 1)
+		c := w.collector(func(cfg *gc.Config) { cfg.Logger = slog.New(slog.NewTextHandler(waits, nil)) })
+		var figures gc.Figures
+		done := make(chan error, 1)
+		go func() {
+			var err error
+			figures, err = c.CollectInTurn(t.Context())
+			done <- err
+		}()
+		select {
+		case <-waits:
+		case err := <-done:
+			t.Fatalf("it did not wait: %+v, %v", figures, err)
+		}
+		if s := w.status(c); c.Stats().Running || len(s.Runs) != 0 {
+			t.Errorf("it has begun: %+v", s)
+		}
+		w.exec(`UPDATE collection_schedule SET run_id = NULL, lease_until = 0`)
+		w.must(<-done)
+		if figures.Links != 1 || figures.Blobs != 1 {
+			t.Errorf("%+v", figures)
+		}
+		if free := w.count(`SELECT count(*) FROM collection_schedule WHERE run_id IS NULL AND lease_until = 0`); free != 1 {
+			t.Error("it has kept its turn")
 		}
 	})
 }

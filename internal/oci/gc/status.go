@@ -53,7 +53,10 @@ type Backlog struct {
 }
 
 var (
-	schedule = database.SQL(`SELECT next_at, requested, removed_objects, removed_bytes FROM collection_schedule WHERE id = 1`)
+	// A request that was taken by a collection which is cut off waits again.
+	schedule = database.SQL(`
+		SELECT next_at, CASE WHEN requested OR (request_taken AND lease_until < {now}) THEN 1 ELSE 0 END, removed_objects, removed_bytes
+		FROM collection_schedule WHERE id = 1`)
 	lastRuns = database.SQL(`
 		SELECT id, kind, started_at, finished_at, figures, error FROM collection_runs ORDER BY id DESC LIMIT {bigint:$1}`)
 	backlog = database.SQL(`
@@ -72,10 +75,11 @@ var (
 // Status tells how collection stands, with up to a number of runs.
 func (c *Collector) Status(ctx context.Context, runs int) (Status, error) {
 	var s Status
-	var nextAt int64
-	if err := c.DB.QueryRow(ctx, schedule).Scan(&nextAt, &s.Requested, &s.RemovedObjects, &s.RemovedBytes); err != nil {
+	var nextAt, requested int64
+	if err := c.DB.QueryRow(ctx, schedule).Scan(&nextAt, &requested, &s.RemovedObjects, &s.RemovedBytes); err != nil {
 		return s, fmt.Errorf("read the schedule: %w", err)
 	}
+	s.Requested = requested == 1
 	s.NextAt = database.FromMicros(nextAt)
 	err := c.DB.Each(ctx, func(rows database.Rows) error {
 		r, err := scanRun(rows)

@@ -209,7 +209,8 @@ func (e *Env) build(tb testing.TB, opts Options, url string) *Replica {
 		Memory: opts.Memory, CallerMemory: opts.CallerMemory, Audit: opts.Audit, Suspect: scrubber.Suspect,
 	})
 	collector := gc.New(gc.Config{
-		DB: e.DB, Store: store, Clock: opts.Clock, SweepDelay: time.Hour, Batch: opts.Batch, Load: 100,
+		DB: e.DB, Store: store, Clock: opts.Clock, DatabaseClock: func(context.Context) (time.Time, error) { return opts.Clock(), nil },
+		SweepDelay: time.Hour, Batch: opts.Batch, Load: 100,
 		OrphanAge: gc.DefaultOrphanAge, CompactChunks: opts.CompactChunks, Logger: opts.Logger,
 	})
 	return &Replica{
