@@ -160,7 +160,7 @@ func (s listShape) statement() database.Stmt {
 			  AND ({text:$5} = '' OR outcome = {text:$5})
 			  AND ({text:$6} = '' OR object = {text:$6})
 			  AND ({text:$7} = '' OR repository = {text:$7})
-			ORDER BY id ` + order + ` LIMIT {bigint:$3})
+			ORDER BY id ` + order + ` LIMIT {limit:$3})
 		SELECT p.id, p.at, p.actor, p.token_id, p.session_id, p.remote_ip, p.user_agent, p.request_id, p.action, p.outcome,
 			p.project_id, p.repository, p.object, p.detail, h.tag, h.digest, h.previous_digest
 		FROM page p LEFT JOIN (

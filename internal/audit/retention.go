@@ -18,7 +18,7 @@ const (
 
 // removeOld leaves what another replica is removing.
 var removeOld = database.SQL(`
-	WITH due AS MATERIALIZED (SELECT id FROM audit_log WHERE id < $1 ORDER BY id LIMIT {bigint:$2} {skip})
+	WITH due AS MATERIALIZED (SELECT id FROM audit_log WHERE id < $1 ORDER BY id LIMIT {limit:$2} {skip})
 	DELETE FROM audit_log WHERE id IN (SELECT id FROM due)
 	RETURNING 1`)
 

@@ -22,11 +22,11 @@ const (
 var (
 	removeSessions = database.SQL(`
 		DELETE FROM sessions WHERE id IN (
-			SELECT id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT {bigint:$2} {skip})
+			SELECT id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT {limit:$2} {skip})
 		RETURNING 1`)
 	removeInvites = database.SQL(`
 		DELETE FROM invites WHERE id IN (
-			SELECT id FROM invites WHERE expires_at <= $1 ORDER BY expires_at LIMIT {bigint:$2} {skip})
+			SELECT id FROM invites WHERE expires_at <= $1 ORDER BY expires_at LIMIT {limit:$2} {skip})
 		RETURNING 1`)
 	// A session may outlive what its token was: the token stays until that is removed.
 	removeGrantsOfRevoked = database.SQL(`DELETE FROM runner_grants WHERE token_id IN (` + revokedTokens + `)`)
@@ -38,8 +38,8 @@ var (
 const (
 	removeTokens  = `DELETE FROM tokens WHERE NOT EXISTS (SELECT 1 FROM runner_grants g WHERE g.token_id = tokens.id) AND id IN `
 	withoutUse    = `AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.token_id = t.id) `
-	revokedTokens = `SELECT t.id FROM tokens t WHERE t.revoked_at <= $1 ` + withoutUse + `ORDER BY t.revoked_at LIMIT {bigint:$2}`
-	expiredTokens = `SELECT t.id FROM tokens t WHERE t.expires_at <= $1 ` + withoutUse + `ORDER BY t.expires_at LIMIT {bigint:$2}`
+	revokedTokens = `SELECT t.id FROM tokens t WHERE t.revoked_at <= $1 ` + withoutUse + `ORDER BY t.revoked_at LIMIT {limit:$2}`
+	expiredTokens = `SELECT t.id FROM tokens t WHERE t.expires_at <= $1 ` + withoutUse + `ORDER BY t.expires_at LIMIT {limit:$2}`
 )
 
 // Janitor removes log-ins, invites and tokens that ended longer ago than Options.Retention. Any number of replicas may do

@@ -41,6 +41,11 @@ var fragments = map[string]fragment{
 	"text":    {postgres: "%[1]s::text", sqlite: "%[1]s", argument: true},
 	"bigint":  {postgres: "%[1]s::bigint", sqlite: "%[1]s", argument: true},
 	"bytea":   {postgres: "%[1]s::bytea", sqlite: "%[1]s", argument: true},
+	// SQLite looks at the value of a parameter that is a whole LIMIT, or what LIKE compares with, when it makes its plan. So it
+	// compiles the statement anew for each execution, which takes several times as long as to execute it. Of an expression it
+	// knows no value.
+	"limit":   {postgres: "%[1]s::bigint", sqlite: "+%[1]s", argument: true},
+	"pattern": {postgres: "%[1]s::text", sqlite: "'' || %[1]s", argument: true},
 }
 
 // scanner writes a statement's two texts.

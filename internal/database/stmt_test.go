@@ -132,3 +132,30 @@ func TestMicros(t *testing.T) {
 		t.Errorf("got %v from %v", got, at)
 	}
 }
+
+func TestLimitsAndPatterns(t *testing.T) {
+	limited := database.SQL(`SELECT each.value FROM {each:$1} WHERE each.value LIKE {pattern:$2} ORDER BY each.value LIMIT {limit:$3}`)
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		for _, tt := range []struct {
+			pattern string
+			limit   int64
+			want    []string
+		}{{"a%", 2, []string{"a1", "a2"}}, {"a%", 5, []string{"a1", "a2", "a3"}}, {"%2", 5, []string{"a2", "b2"}}, {"%", 0, nil}} {
+			rows, err := db.Query(t.Context(), limited, database.Strings([]string{"b2", "a1", "a3", "a2"}), tt.pattern, tt.limit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for rows.Next() {
+				var value string
+				if err := rows.Scan(&value); err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, value)
+			}
+			if err := rows.Err(); err != nil || !slices.Equal(got, tt.want) {
+				t.Errorf("LIKE %q LIMIT %d: %q, %v, want %q", tt.pattern, tt.limit, got, err, tt.want)
+			}
+		}
+	})
+}

@@ -81,7 +81,7 @@ const (
 	INSERT INTO events_outbox (id, webhook_id, kind, object, data, next_attempt_at, created_at, previous_digest)
 	SELECT {newid}, w.id, {text:$2}, `
 	// subscribed is the webhooks w of the project $1 that ask for what the pattern $3 finds.
-	subscribed = ` w.project_id = $1 AND w.enabled AND w.events LIKE {text:$3}`
+	subscribed = ` w.project_id = $1 AND w.enabled AND w.events LIKE {pattern:$3}`
 )
 
 var appendEvent = database.SQL(insert + `{text:$4}, {text:$5}, {bigint:$6}, {bigint:$6}, NULL

@@ -41,7 +41,7 @@ var (
 		FROM webhooks w WHERE` + subscribed + ` AND w.quota_event_at <= {bigint:$7}`)
 	markQuota = database.SQL(`
 		UPDATE webhooks SET quota_event_at = $3
-		WHERE project_id = $1 AND enabled AND events LIKE {text:$2} AND quota_event_at <= {bigint:$4}`)
+		WHERE project_id = $1 AND enabled AND events LIKE {pattern:$2} AND quota_event_at <= {bigint:$4}`)
 )
 
 // QuotaNotices appends an event when a push is refused for a quota: nothing changes then, so there is no transaction to

@@ -147,14 +147,14 @@ var (
 			SELECT network, bytes, pushes, refused, 0 AS created FROM anonymous_activity WHERE hour >= $1
 			UNION ALL
 			SELECT substr(creator, 9), 0, 0, 0, 1 FROM project_creations WHERE created_at >= $1 AND creator LIKE 'address:%') AS done
-		GROUP BY network ORDER BY 2 DESC, 3 DESC, 4 DESC, 5 DESC, 1 LIMIT {bigint:$2}`)
+		GROUP BY network ORDER BY 2 DESC, 3 DESC, 4 DESC, 5 DESC, 1 LIMIT {limit:$2}`)
 	pushersByProject = database.SQL(`
 		SELECT done.project_id, coalesce((SELECT p.slug FROM projects p WHERE p.id = done.project_id), ''),
 			done.bytes, done.pushes, done.refused FROM (
 			SELECT project_id, CAST(sum(bytes) AS bigint) AS bytes, CAST(sum(pushes) AS bigint) AS pushes,
 				CAST(sum(refused) AS bigint) AS refused
 			FROM anonymous_activity WHERE hour >= $1
-			GROUP BY project_id ORDER BY 2 DESC, 3 DESC, 4 DESC, 1 LIMIT {bigint:$2}) AS done
+			GROUP BY project_id ORDER BY 2 DESC, 3 DESC, 4 DESC, 1 LIMIT {limit:$2}) AS done
 		ORDER BY 3 DESC, 4 DESC, 5 DESC, 1`)
 )
 

@@ -91,7 +91,7 @@ var (
 	overridesOf  = database.SQL(`SELECT name, value FROM limit_overrides WHERE subject_id = $1 AND subject_kind = $2`)
 	allRates     = database.SQL(`
 		SELECT subject_kind, subject_id, name, value FROM limit_overrides WHERE name LIKE 'rate.%' OR name LIKE 'burst.%'
-		ORDER BY created_at DESC, subject_id LIMIT {bigint:$1}`)
+		ORDER BY created_at DESC, subject_id LIMIT {limit:$1}`)
 )
 
 // maxRates bounds what a replica keeps in memory of the rates of single subjects, in rows: two for each class.

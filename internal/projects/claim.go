@@ -55,7 +55,7 @@ var (
 			(SELECT count(*) FROM manifests m WHERE m.repository_id = r.id AND m.deleted_at IS NULL),
 			` + repositoryBytes + `
 		FROM repositories r WHERE r.project_id = $1 AND r.deleted_at IS NULL
-		ORDER BY r.path LIMIT {bigint:$2}`)
+		ORDER BY r.path LIMIT {limit:$2}`)
 )
 
 // claimedEvent is what webhooks hear of a claim.

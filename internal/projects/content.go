@@ -76,10 +76,10 @@ const thisRepository = `
 var (
 	firstRepositories = database.SQL(repositoryColumns + `
 		WHERE r.project_id = $1 AND r.deleted_at IS NULL
-		ORDER BY r.path LIMIT {bigint:$2}`)
+		ORDER BY r.path LIMIT {limit:$2}`)
 	nextRepositories = database.SQL(repositoryColumns + `
 		WHERE r.project_id = $1 AND r.deleted_at IS NULL AND r.path > $3
-		ORDER BY r.path LIMIT {bigint:$2}`)
+		ORDER BY r.path LIMIT {limit:$2}`)
 	repositoryByPath = database.SQL(repositoryColumns + `
 		WHERE r.project_id = $1 AND r.path = $2 AND r.deleted_at IS NULL`)
 	repositoryExists = database.SQL(`SELECT 1 FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL`)
@@ -89,7 +89,7 @@ var (
 			SELECT name, digest, pushed_by, created_at, updated_at FROM tags
 			WHERE repository_id = (SELECT id FROM repository) AND deleted_at IS NULL AND name > $3
 			  AND NOT EXISTS (SELECT 1 FROM digest_blocklist x WHERE x.digest = tags.digest)
-			ORDER BY name LIMIT {bigint:$4})
+			ORDER BY name LIMIT {limit:$4})
 		SELECT t.name, t.pushed_by, t.created_at, t.updated_at, ` + manifestColumns + `
 		FROM page t JOIN manifests m ON m.repository_id = (SELECT id FROM repository) AND m.digest = t.digest
 		ORDER BY t.name`)
@@ -98,7 +98,7 @@ var (
 			SELECT digest FROM manifests
 			WHERE repository_id = (SELECT id FROM repository) AND deleted_at IS NULL AND digest > $3
 			  AND NOT EXISTS (SELECT 1 FROM digest_blocklist x WHERE x.digest = manifests.digest)
-			ORDER BY digest LIMIT {bigint:$4})
+			ORDER BY digest LIMIT {limit:$4})
 		SELECT ` + manifestColumns + `
 		FROM page t JOIN manifests m ON m.repository_id = (SELECT id FROM repository) AND m.digest = t.digest
 		ORDER BY t.digest`)

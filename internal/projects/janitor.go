@@ -24,7 +24,7 @@ var (
 	// expiring finds the projects that nobody pushed to or claimed in time.
 	expiring = database.SQL(`
 		SELECT id, expires_at FROM projects WHERE state = 'unclaimed' AND expires_at <= $1 AND (expires_at, id) > ({bigint:$2}, {uuid:$3})
-		ORDER BY expires_at, id LIMIT {bigint:$4}`)
+		ORDER BY expires_at, id LIMIT {limit:$4}`)
 	// expire takes one. A row that a push or a claim holds is left for the next round, which sees what became of it; a push
 	// that comes later waits, and then finds another state.
 	expire = database.SQL(`
@@ -38,7 +38,7 @@ var (
 			SELECT h.slug FROM slug_history h
 			WHERE h.reserved_until <= $1 AND NOT EXISTS (
 				SELECT 1 FROM projects p WHERE p.id = h.project_id AND p.state = 'deleted' AND p.purge_after > $1)
-			ORDER BY h.reserved_until LIMIT {bigint:$2} {skip})
+			ORDER BY h.reserved_until LIMIT {limit:$2} {skip})
 		DELETE FROM slug_history WHERE slug IN (SELECT slug FROM due) AND reserved_until <= $1
 		RETURNING slug`)
 )

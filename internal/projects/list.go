@@ -86,7 +86,7 @@ func (l listShape) statement() database.Stmt {
 	} else {
 		text.WriteString(` ORDER BY p.id`)
 	}
-	return database.SQL(text.String() + ` LIMIT {bigint:$2}`)
+	return database.SQL(text.String() + ` LIMIT {limit:$2}`)
 }
 
 // slugStart is what a slug can begin with. '~' sorts after all that may follow.

@@ -31,7 +31,7 @@ const memberColumns = `
 	FROM members m JOIN users u ON u.id = m.user_id `
 
 var (
-	listMembers   = database.SQL(memberColumns + `WHERE m.project_id = $1 AND m.user_id > $2 ORDER BY m.user_id LIMIT {bigint:$3}`)
+	listMembers   = database.SQL(memberColumns + `WHERE m.project_id = $1 AND m.user_id > $2 ORDER BY m.user_id LIMIT {limit:$3}`)
 	memberByID    = database.SQL(memberColumns + `WHERE m.project_id = $1 AND m.user_id = $2`)
 	memberByEmail = database.SQL(memberColumns + `WHERE m.project_id = $1 AND u.email = $2`)
 	userByEmail   = database.SQL(`SELECT 1 FROM users WHERE email = $1 {share}`)

@@ -54,7 +54,7 @@ var (
 		ON CONFLICT DO NOTHING`)
 	listGrants = database.SQL(grantColumns + `
 		FROM (SELECT DISTINCT a.token_id FROM runner_grants a JOIN tokens v ON v.id = a.token_id AND v.revoked_at IS NULL
-			WHERE a.project_id = $1 AND a.token_id > $2 ORDER BY a.token_id LIMIT {bigint:$3}) AS page
+			WHERE a.project_id = $1 AND a.token_id > $2 ORDER BY a.token_id LIMIT {limit:$3}) AS page
 		JOIN runner_grants g ON g.project_id = $1 AND g.token_id = page.token_id
 		JOIN tokens t ON t.id = g.token_id
 		ORDER BY g.token_id, g.repository`)

@@ -69,6 +69,21 @@ func TestStatementsOfTheLastRelease(t *testing.T) {
 	})
 }
 
+// TestNoStatementIsCompiledAgain keeps parameters out of the places where SQLite would compile a statement anew for each
+// execution; see the fragments limit and pattern.
+func TestNoStatementIsCompiledAgain(t *testing.T) {
+	t.Parallel()
+	again := regexp.MustCompile(`\b(LIMIT|LIKE|GLOB)\s+(\$|\{(bigint|text|uuid):)`)
+	for _, text := range made {
+		if again.MatchString(text) {
+			t.Errorf("use {limit:} or {pattern:} in\n%s", text)
+		}
+	}
+	if !again.MatchString("SELECT 1 LIMIT {bigint:$1}") || len(made) < 300 {
+		t.Errorf("%d statements", len(made))
+	}
+}
+
 // wantAll fails the test for each statement that is refused, and unless a wrong one is.
 func wantAll(t *testing.T, statements []string, accepts func(string) error) {
 	t.Helper()

@@ -71,7 +71,7 @@ var (
 		free AS MATERIALIZED (
 			SELECT w.id FROM webhooks w JOIN ready ON ready.id = w.id
 			WHERE ready.place <= {bigint:$6} AND w.enabled AND w.leased_until <= {instant}
-			ORDER BY ready.place, w.leased_until, w.id LIMIT {bigint:$2} {skip})
+			ORDER BY ready.place, w.leased_until, w.id LIMIT {limit:$2} {skip})
 		UPDATE webhooks SET lease = {uuid:$3}, leased_until = {instant} + {bigint:$4}
 		WHERE id IN (SELECT free.id FROM free) AND leased_until <= {instant}
 		RETURNING id, project_id, (SELECT ` + owner + ` FROM projects p WHERE p.id = webhooks.project_id),
@@ -86,7 +86,7 @@ var (
 		WHERE o.webhook_id = $1 AND o.state = 'pending' AND o.next_attempt_at <= $2 AND NOT EXISTS (
 			SELECT 1 FROM events_outbox e
 			WHERE e.webhook_id = $1 AND e.state = 'pending' AND e.object = o.object AND e.seq < o.seq)
-		ORDER BY o.next_attempt_at, o.seq LIMIT {bigint:$3}`)
+		ORDER BY o.next_attempt_at, o.seq LIMIT {limit:$3}`)
 	// postpone lets those that wait for an earlier one of their object come back together with that.
 	postpone = database.SQL(`
 		UPDATE events_outbox SET next_attempt_at = (SELECT e.next_attempt_at FROM events_outbox e

@@ -54,7 +54,7 @@ var (
 	deliveriesOf = database.SQL(deliveryColumns + `
 		WHERE o.webhook_id = $1 AND o.seq < {bigint:$2} AND ({text:$3} = '' OR o.state = {text:$3})
 		  AND EXISTS (SELECT 1 FROM webhooks w WHERE w.id = $1 AND w.project_id = $4)
-		ORDER BY o.seq DESC LIMIT {bigint:$5}`)
+		ORDER BY o.seq DESC LIMIT {limit:$5}`)
 	deliveryByID = database.SQL(deliveryColumns + `WHERE o.webhook_id = $1 AND o.id = $2`)
 	insertPing   = database.SQL(`
 		INSERT INTO events_outbox (id, webhook_id, kind, object, data, next_attempt_at, created_at)

@@ -124,7 +124,7 @@ const webhookColumns = `SELECT id, project_id, url, description, events, enabled
 
 var (
 	webhookByID = database.SQL(webhookColumns + `WHERE project_id = $1 AND id = $2`)
-	webhooksOf  = database.SQL(webhookColumns + `WHERE project_id = $1 AND id > $2 ORDER BY id LIMIT {bigint:$3}`)
+	webhooksOf  = database.SQL(webhookColumns + `WHERE project_id = $1 AND id > $2 ORDER BY id LIMIT {limit:$3}`)
 )
 
 func (s *Service) scan(r database.Rows) (Webhook, error) {

@@ -17,7 +17,7 @@ const tidyBatch = 1000
 var (
 	removeOld = database.SQL(`
 		WITH old AS MATERIALIZED (
-			SELECT seq FROM events_outbox WHERE finished_at <= $1 ORDER BY finished_at LIMIT {bigint:$2} {skip})
+			SELECT seq FROM events_outbox WHERE finished_at <= $1 ORDER BY finished_at LIMIT {limit:$2} {skip})
 		DELETE FROM events_outbox WHERE seq IN (SELECT seq FROM old) AND finished_at <= $1 RETURNING seq`)
 	// A change that began before a webhook was disabled or deleted may append an event to it afterwards.
 	waiting = database.SQL(`

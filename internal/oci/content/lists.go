@@ -3,6 +3,7 @@ package content
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -12,40 +13,41 @@ import (
 )
 
 var (
-	// One row has them all, with spaces between: no tag has one, and each row more costs more than a tag does.
+	// One row has them all, with spaces between, as no tag has one: each row more costs more than a tag does. Nobody promises
+	// that an aggregate keeps the order of what it is given.
 	listTags = database.SQL(`
-		SELECT coalesce(string_agg(name, ' ' ORDER BY name), '') FROM (
-			SELECT name FROM tags m WHERE deleted_at IS NULL AND name > $3 AND ` + manifestAllowed + `
+		SELECT coalesce(string_agg(name, ' '), '') FROM (
+			SELECT name FROM tags m WHERE deleted_at IS NULL AND name > $3 AND ` + manifestsAllowed + `
 			  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
-			ORDER BY name LIMIT {bigint:$4}) AS page`)
+			ORDER BY name LIMIT {limit:$4}) AS page`)
 	// The sum of the annotations before a row bounds what is read: each may be as long as a manifest.
 	listReferrers = database.SQL(`
 		SELECT digest, media_type, size, artifact_type, annotations FROM (
 			SELECT digest, media_type, size, artifact_type, annotations,
 				row_number() OVER list AS place, sum(octet_length(annotations)) OVER list - octet_length(annotations) AS before
 			FROM manifests m
-			WHERE ` + manifestAllowed + ` AND subject_digest = $3 AND digest > $4 AND deleted_at IS NULL
+			WHERE ` + manifestsAllowed + ` AND subject_digest = $3 AND digest > $4 AND deleted_at IS NULL
 			  AND ({text:$5} = '' OR artifact_type = $5)
 			  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
 			WINDOW list AS (ORDER BY digest ROWS UNBOUNDED PRECEDING)
-			ORDER BY digest LIMIT {bigint:$6}) AS page
+			ORDER BY digest LIMIT {limit:$6}) AS page
 		WHERE place <= 2 OR before <= {bigint:$7} ORDER BY digest`)
 	listRepositories = database.SQL(`
 		SELECT p.slug, r.path FROM projects p JOIN repositories r ON r.project_id = p.id
 		WHERE p.slug IS NOT NULL AND p.state <> 'deleted' AND r.deleted_at IS NULL
 		  AND (p.slug > $1 OR (p.slug = $1 AND r.path > $2))
-		ORDER BY p.slug, r.path LIMIT {bigint:$3}`)
+		ORDER BY p.slug, r.path LIMIT {limit:$3}`)
 	listRepositoriesOf = database.SQL(`
 		SELECT p.slug, r.path FROM members m JOIN projects p ON p.id = m.project_id
 		JOIN repositories r ON r.project_id = p.id
 		WHERE m.user_id = $4 AND p.slug IS NOT NULL AND p.state NOT IN ('deleted', 'suspended') AND r.deleted_at IS NULL
 		  AND (p.slug > $1 OR (p.slug = $1 AND r.path > $2))
-		ORDER BY p.slug, r.path LIMIT {bigint:$3}`)
+		ORDER BY p.slug, r.path LIMIT {limit:$3}`)
 	listRepositoriesIn = database.SQL(`
 		SELECT p.slug, r.path FROM projects p JOIN repositories r ON r.project_id = p.id
 		WHERE p.id = $4 AND p.slug IS NOT NULL AND p.state NOT IN ('deleted', 'suspended') AND r.deleted_at IS NULL
 		  AND (p.slug > $1 OR (p.slug = $1 AND r.path > $2))
-		ORDER BY p.slug, r.path LIMIT {bigint:$3}`)
+		ORDER BY p.slug, r.path LIMIT {limit:$3}`)
 )
 
 // Tags lists up to limit tags after last, in bytewise order (end-8). It returns ErrNotFound for a repository that
@@ -56,6 +58,7 @@ func (s *Store) Tags(ctx context.Context, p Place, last string, limit int) ([]st
 		return nil, fmt.Errorf("list tags: %w", err)
 	}
 	if tags := strings.Fields(names); len(tags) > 0 {
+		slices.Sort(tags)
 		return tags, nil
 	}
 	exists, err := s.Exists(ctx, p)

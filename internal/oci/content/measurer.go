@@ -28,7 +28,7 @@ var (
 		WHERE m.total_size IS NULL AND NOT EXISTS (SELECT 1 FROM manifest_children c
 			JOIN manifests k ON k.repository_id = c.repository_id AND k.digest = c.child_digest AND k.total_size IS NULL
 			WHERE c.repository_id = m.repository_id AND c.parent_digest = m.digest)
-		ORDER BY m.repository_id, m.digest LIMIT {bigint:$1}`)
+		ORDER BY m.repository_id, m.digest LIMIT {limit:$1}`)
 	measure = database.SQL(`
 		UPDATE manifests SET platforms = $3, total_size = (
 			SELECT CASE WHEN held.bytes > 100000000000000 THEN 100000000000000 ELSE held.bytes END FROM (

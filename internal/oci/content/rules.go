@@ -44,8 +44,8 @@ var (
 		VALUES ($1, $2, 'immutable', $3, $4, $5, $6, $7, $8)`)
 	deleteTagRule = database.SQL(`DELETE FROM tag_rules WHERE project_id = $1 AND id = $2 AND kind = 'immutable' RETURNING 1`)
 	getTagRule    = database.SQL(tagRuleColumns + `WHERE project_id = $1 AND id = $2 AND kind = 'immutable'`)
-	firstTagRules = database.SQL(tagRuleColumns + `WHERE project_id = $1 AND kind = 'immutable' ORDER BY id LIMIT {bigint:$2}`)
-	nextTagRules  = database.SQL(tagRuleColumns + `WHERE project_id = $1 AND kind = 'immutable' AND id > {uuid:$3} ORDER BY id LIMIT {bigint:$2}`)
+	firstTagRules = database.SQL(tagRuleColumns + `WHERE project_id = $1 AND kind = 'immutable' ORDER BY id LIMIT {limit:$2}`)
+	nextTagRules  = database.SQL(tagRuleColumns + `WHERE project_id = $1 AND kind = 'immutable' AND id > {uuid:$3} ORDER BY id LIMIT {limit:$2}`)
 )
 
 // parsePattern checks a field that is a pattern.

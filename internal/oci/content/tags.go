@@ -40,7 +40,7 @@ var (
 		SELECT id, digest, previous_digest, actor, at FROM tag_history
 		WHERE repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
 		  AND tag = $3 AND id < {bigint:$4}
-		ORDER BY id DESC LIMIT {bigint:$5}`)
+		ORDER BY id DESC LIMIT {limit:$5}`)
 )
 
 // RestoreTag shows again a deleted tag: it names what it named. It returns ErrNotFound where it is not deleted or due to be

@@ -58,14 +58,14 @@ var listTrash = database.SQL(`
 			WHERE r.project_id = $1 AND m.purge_after > $2 AND $3 <= 'manifest'
 			  AND ($3 <> 'manifest' OR r.path > $4 OR (r.path = $4 AND m.digest > $5))
 			  AND (r.deleted_at IS NULL OR r.deletion IS NULL OR m.deletion IS NULL OR r.deletion <> m.deletion)
-			ORDER BY r.path, m.digest LIMIT {bigint:$6}) AS manifests
+			ORDER BY r.path, m.digest LIMIT {limit:$6}) AS manifests
 		UNION ALL
 		SELECT * FROM (
 			SELECT 'repository' AS kind, r.path, '' AS name, '' AS digest, '' AS tags, r.deleted_at, r.purge_after
 			FROM repositories r
 			WHERE r.project_id = $1 AND r.deleted_at IS NOT NULL AND r.purge_after > $2 AND $3 <= 'repository'
 			  AND ($3 <> 'repository' OR r.path > $4)
-			ORDER BY r.path LIMIT {bigint:$6}) AS repositories
+			ORDER BY r.path LIMIT {limit:$6}) AS repositories
 		UNION ALL
 		SELECT * FROM (
 			SELECT 'tag' AS kind, r.path, t.name, t.digest, '' AS tags, t.deleted_at, t.purge_after
@@ -75,8 +75,8 @@ var listTrash = database.SQL(`
 			  AND ($3 <> 'tag' OR r.path > $4 OR (r.path = $4 AND t.name > $5))
 			  AND (r.deleted_at IS NULL OR r.deletion IS NULL OR t.deletion IS NULL OR r.deletion <> t.deletion)
 			  AND (m.deleted_at IS NULL OR m.deletion IS NULL OR t.deletion IS NULL OR m.deletion <> t.deletion)
-			ORDER BY r.path, t.name LIMIT {bigint:$6}) AS tags) AS trash
-	ORDER BY kind, path, name LIMIT {bigint:$6}`)
+			ORDER BY r.path, t.name LIMIT {limit:$6}) AS tags) AS trash
+	ORDER BY kind, path, name LIMIT {limit:$6}`)
 
 // Trash lists what was deleted in a project and can be restored. It returns *InputError for a key that is none.
 func (s *Store) Trash(ctx context.Context, project uuid.UUID, page database.Page) ([]Trashed, error) {

@@ -19,7 +19,7 @@ var (
 	takeReviews = database.SQL(`
 		WITH due AS MATERIALIZED (
 			SELECT q.blob_id FROM blob_reviews q JOIN blobs b ON b.id = q.blob_id
-			ORDER BY q.created_at LIMIT {bigint:$2} {skip})
+			ORDER BY q.created_at LIMIT {limit:$2} {skip})
 		UPDATE blob_reviews SET claim = $1 WHERE blob_id IN (SELECT blob_id FROM due)
 		RETURNING 1`)
 	doomChunks = database.SQL(`

@@ -24,7 +24,7 @@ const unneeded = `l.repository_id = $1 AND l.digest IN (SELECT each.value FROM {
 var (
 	dueLinks = database.SQL(`
 		SELECT r.project_id, l.repository_id, l.digest FROM repository_blobs l JOIN repositories r ON r.id = l.repository_id
-		WHERE NOT l.held AND l.keep_until <= $1 ORDER BY l.keep_until LIMIT {bigint:$2}`)
+		WHERE NOT l.held AND l.keep_until <= $1 ORDER BY l.keep_until LIMIT {limit:$2}`)
 	// lockProject comes first of all locks, for the ledger refers to the project.
 	lockProject = database.SQL(`SELECT 1 FROM projects WHERE id = $1 {keyshare}`)
 	// takeLinks takes what nobody else holds. A link that was deleted and can be brought back is looked at again when it

@@ -17,7 +17,7 @@ var (
 		WITH due AS MATERIALIZED (
 			SELECT object_key FROM doomed_objects WHERE delete_after <= $1
 			  AND NOT EXISTS (SELECT 1 FROM collection_schedule s WHERE s.id = 1 AND s.hold_until > {instant})
-			ORDER BY delete_after LIMIT {bigint:$3} {skip})
+			ORDER BY delete_after LIMIT {limit:$3} {skip})
 		UPDATE doomed_objects SET delete_after = $2 WHERE object_key IN (SELECT object_key FROM due)
 		RETURNING object_key, size`)
 	haveRows = database.SQL(`

@@ -26,7 +26,7 @@ var (
 		WITH due AS MATERIALIZED (
 			SELECT id FROM repositories
 			WHERE purge_after <= $1 AND deleted_at IS NOT NULL AND purge_after > deleted_at
-			ORDER BY purge_after LIMIT {bigint:$2} {skip})
+			ORDER BY purge_after LIMIT {limit:$2} {skip})
 		UPDATE repositories SET purge_after = deleted_at WHERE id IN (SELECT id FROM due)
 		RETURNING 1`)
 	takeManifests = database.SQL(`
@@ -35,7 +35,7 @@ var (
 			WHERE m.purge_after <= $2 AND m.deleted_at IS NOT NULL
 			  AND NOT EXISTS (SELECT 1 FROM tags t
 				WHERE t.repository_id = m.repository_id AND t.digest = m.digest AND t.deleted_at IS NULL)
-			ORDER BY m.purge_after LIMIT {bigint:$3} {skip})
+			ORDER BY m.purge_after LIMIT {limit:$3} {skip})
 		UPDATE manifests SET purge_after = $1
 		WHERE (repository_id, digest) IN (SELECT repository_id, digest FROM due)
 		RETURNING 1`)
@@ -57,7 +57,7 @@ var (
 	purgeTags = database.SQL(`
 		WITH due AS MATERIALIZED (
 			SELECT repository_id, name FROM tags WHERE purge_after <= $1 AND deleted_at IS NOT NULL
-			ORDER BY purge_after LIMIT {bigint:$2} {skip})
+			ORDER BY purge_after LIMIT {limit:$2} {skip})
 		DELETE FROM tags WHERE (repository_id, name) IN (SELECT repository_id, name FROM due)
 		RETURNING 1`)
 
@@ -68,7 +68,7 @@ var (
 	// nothing can be brought back.
 	deleteHistory = database.SQL(`
 		DELETE FROM tag_history WHERE id IN (
-			SELECT id FROM tag_history WHERE repository_id = $1 ORDER BY repository_id, tag, id LIMIT {bigint:$2})
+			SELECT id FROM tag_history WHERE repository_id = $1 ORDER BY repository_id, tag, id LIMIT {limit:$2})
 		RETURNING 1`)
 	lockRepository = database.SQL(`
 		SELECT 1 FROM repositories WHERE id = $1 AND purge_after <= $2 AND deleted_at IS NOT NULL {skip}`)

@@ -26,7 +26,7 @@ var (
 		RETURNING 1`)
 
 	takeSessions = database.SQL(`
-		SELECT id FROM upload_sessions WHERE project_id = $1 ORDER BY principal LIMIT {bigint:$2}`)
+		SELECT id FROM upload_sessions WHERE project_id = $1 ORDER BY principal LIMIT {limit:$2}`)
 	doomSession = database.SQL(`
 		INSERT INTO doomed_objects (object_key, size, delete_after)
 		SELECT object_key, size, {bigint:$2} FROM chunks
@@ -39,18 +39,18 @@ var (
 	deleteProjectTags = database.SQL(`
 		DELETE FROM tags WHERE (repository_id, name) IN (
 			SELECT t.repository_id, t.name ` + theirs + `tags t ON t.repository_id = r.id
-			WHERE r.project_id = $1 LIMIT {bigint:$2})
+			WHERE r.project_id = $1 LIMIT {limit:$2})
 		RETURNING 1`)
 	deleteProjectManifests = database.SQL(`
 		DELETE FROM manifests WHERE (repository_id, digest) IN (
 			SELECT m.repository_id, m.digest ` + theirs + `manifests m ON m.repository_id = r.id
-			WHERE r.project_id = $1 LIMIT {bigint:$2})
+			WHERE r.project_id = $1 LIMIT {limit:$2})
 		RETURNING 1`)
 	// markProjectLinks marks links as claimMark says. Nobody else changes content of a deleted project.
 	markProjectLinks = database.SQL(`
 		UPDATE repository_blobs SET held = false, keep_until = $3 WHERE (repository_id, digest) IN (
 			SELECT l.repository_id, l.digest ` + theirs + `repository_blobs l ON l.repository_id = r.id
-			WHERE r.project_id = $1 ORDER BY l.digest, l.repository_id LIMIT {bigint:$2})
+			WHERE r.project_id = $1 ORDER BY l.digest, l.repository_id LIMIT {limit:$2})
 		RETURNING 1`)
 	reviewProjectBlobs = database.SQL(`
 		INSERT INTO blob_reviews (blob_id, created_at)
@@ -63,20 +63,20 @@ var (
 	deleteProjectHistory = database.SQL(`
 		DELETE FROM tag_history WHERE id IN (
 			SELECT h.id ` + theirs + `tag_history h ON h.repository_id = r.id
-			WHERE r.project_id = $1 LIMIT {bigint:$2})
+			WHERE r.project_id = $1 LIMIT {limit:$2})
 		RETURNING 1`)
 	deleteProjectRepositories = database.SQL(`
 		DELETE FROM repositories WHERE id IN (
-			SELECT id FROM repositories WHERE project_id = $1 ORDER BY path LIMIT {bigint:$2})
+			SELECT id FROM repositories WHERE project_id = $1 ORDER BY path LIMIT {limit:$2})
 		RETURNING 1`)
 	deleteProjectDeltas = database.SQL(`
 		DELETE FROM usage_deltas WHERE id IN (
-			SELECT id FROM usage_deltas WHERE project_id = $1 ORDER BY at LIMIT {bigint:$2})
+			SELECT id FROM usage_deltas WHERE project_id = $1 ORDER BY at LIMIT {limit:$2})
 		RETURNING 1`)
 	// Events of webhooks that are gone are removed by those who deliver them.
 	deleteProjectEvents = database.SQL(`
 		DELETE FROM events_outbox WHERE seq IN (
-			SELECT e.seq FROM webhooks w JOIN events_outbox e ON e.webhook_id = w.id WHERE w.project_id = $1 LIMIT {bigint:$2})
+			SELECT e.seq FROM webhooks w JOIN events_outbox e ON e.webhook_id = w.id WHERE w.project_id = $1 LIMIT {limit:$2})
 		RETURNING 1`)
 
 	lockForPurge = database.SQL(`

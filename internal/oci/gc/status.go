@@ -58,17 +58,17 @@ var (
 		SELECT next_at, CASE WHEN requested OR (request_taken AND lease_until < {now}) THEN 1 ELSE 0 END, removed_objects, removed_bytes
 		FROM collection_schedule WHERE id = 1`)
 	lastRuns = database.SQL(`
-		SELECT id, kind, started_at, finished_at, figures, error FROM collection_runs ORDER BY id DESC LIMIT {bigint:$1}`)
+		SELECT id, kind, started_at, finished_at, figures, error FROM collection_runs ORDER BY id DESC LIMIT {limit:$1}`)
 	backlog = database.SQL(`
-		SELECT (SELECT count(*) FROM (SELECT 1 FROM manifests WHERE purge_after <= $1 LIMIT {bigint:$2}) AS few),
-			(SELECT count(*) FROM (SELECT 1 FROM repository_blobs WHERE NOT held AND keep_until <= $1 LIMIT {bigint:$2}) AS few),
-			(SELECT count(*) FROM (SELECT 1 FROM blob_reviews ORDER BY created_at LIMIT {bigint:$2}) AS few),
-			(SELECT count(*) FROM (SELECT 1 FROM doomed_objects WHERE delete_after <= $1 LIMIT {bigint:$2}) AS few),
+		SELECT (SELECT count(*) FROM (SELECT 1 FROM manifests WHERE purge_after <= $1 LIMIT {limit:$2}) AS few),
+			(SELECT count(*) FROM (SELECT 1 FROM repository_blobs WHERE NOT held AND keep_until <= $1 LIMIT {limit:$2}) AS few),
+			(SELECT count(*) FROM (SELECT 1 FROM blob_reviews ORDER BY created_at LIMIT {limit:$2}) AS few),
+			(SELECT count(*) FROM (SELECT 1 FROM doomed_objects WHERE delete_after <= $1 LIMIT {limit:$2}) AS few),
 			(SELECT CAST(coalesce(sum(size), 0) AS bigint) FROM (
-				SELECT size FROM doomed_objects WHERE delete_after <= $1 ORDER BY delete_after LIMIT {bigint:$2}) AS few),
-			(SELECT count(*) FROM (SELECT 1 FROM doomed_objects WHERE delete_after > $1 LIMIT {bigint:$2}) AS few),
-			(SELECT count(*) FROM (SELECT 1 FROM swept_days WHERE done_at IS NULL LIMIT {bigint:$2}) AS few),
-			(SELECT count(*) FROM (SELECT 1 FROM blob_compactions WHERE chunks > $3 LIMIT {bigint:$2}) AS few)`)
+				SELECT size FROM doomed_objects WHERE delete_after <= $1 ORDER BY delete_after LIMIT {limit:$2}) AS few),
+			(SELECT count(*) FROM (SELECT 1 FROM doomed_objects WHERE delete_after > $1 LIMIT {limit:$2}) AS few),
+			(SELECT count(*) FROM (SELECT 1 FROM swept_days WHERE done_at IS NULL LIMIT {limit:$2}) AS few),
+			(SELECT count(*) FROM (SELECT 1 FROM blob_compactions WHERE chunks > $3 LIMIT {limit:$2}) AS few)`)
 	request = database.SQL(`UPDATE collection_schedule SET requested = true WHERE id = 1`)
 )
 

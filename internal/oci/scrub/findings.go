@@ -64,9 +64,9 @@ var (
 	// listFindings lists the newest first, before $1: all, or only those that are open.
 	listFindings = database.SQL(`
 		SELECT id, run_id, kind, digest, size, object_key, detail, found_at, ended_at, outcome FROM scrub_findings
-		WHERE id < $1 AND (ended_at IS NULL OR {bigint:$2} = 0) ORDER BY id DESC LIMIT {bigint:$3}`)
+		WHERE id < $1 AND (ended_at IS NULL OR {bigint:$2} = 0) ORDER BY id DESC LIMIT {limit:$3}`)
 	countOpen = database.SQL(`
-		SELECT count(*) FROM (SELECT 1 FROM scrub_findings WHERE ended_at IS NULL LIMIT {bigint:$1}) AS few`)
+		SELECT count(*) FROM (SELECT 1 FROM scrub_findings WHERE ended_at IS NULL LIMIT {limit:$1}) AS few`)
 )
 
 // errChanged says that the blob is not the one any more that was looked at.

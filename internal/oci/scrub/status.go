@@ -41,7 +41,7 @@ type Run struct {
 var lastRuns = database.SQL(`
 	SELECT id, kind, fraction, rate, started_at, updated_at, finished_at,
 		CASE WHEN lease_until >= {instant} AND finished_at IS NULL THEN 1 ELSE 0 END, stage, figures, error
-	FROM scrub_runs ORDER BY id DESC LIMIT {bigint:$1}`)
+	FROM scrub_runs ORDER BY id DESC LIMIT {limit:$1}`)
 
 // Status tells how scrubbing stands, with up to a number of scrubs. Errors: the context's and the database's.
 func (s *Scrubber) Status(ctx context.Context, runs int) (Status, error) {

@@ -17,14 +17,14 @@ import (
 var (
 	openFindings = database.SQL(`
 		SELECT id, kind, subject FROM scrub_findings WHERE ended_at IS NULL AND id > $1 AND id < $2
-		ORDER BY id LIMIT {bigint:$3}`)
+		ORDER BY id LIMIT {limit:$3}`)
 	// blobsAfter ends at the scrub's own ID, which is in the order of time as theirs are: it does not run after new ones.
 	blobsAfter = database.SQL(`
-		SELECT id FROM blobs WHERE id > $1 AND id < $2 AND damaged_at IS NULL ORDER BY id LIMIT {bigint:$3}`)
+		SELECT id FROM blobs WHERE id > $1 AND id < $2 AND damaged_at IS NULL ORDER BY id LIMIT {limit:$3}`)
 	// manifestsAfter leaves the bytes of large ones out.
 	manifestsAfter = database.SQL(`
 		SELECT repository_id, digest, CASE WHEN size <= 65536 THEN content END FROM manifests
-		WHERE (repository_id, digest) > ({uuid:$1}, {text:$2}) ORDER BY repository_id, digest LIMIT {bigint:$3}`)
+		WHERE (repository_id, digest) > ({uuid:$1}, {text:$2}) ORDER BY repository_id, digest LIMIT {limit:$3}`)
 	manifestOf = database.SQL(`
 		SELECT m.content, r.path, coalesce(p.slug, '') FROM manifests m JOIN repositories r ON r.id = m.repository_id
 		JOIN projects p ON p.id = r.project_id WHERE m.repository_id = $1 AND m.digest = $2`)

@@ -21,7 +21,7 @@ const (
 
 var (
 	idleSessions = database.SQL(`
-		SELECT id FROM upload_sessions WHERE last_activity_at < $1 AND lease_until < {instant} ORDER BY last_activity_at LIMIT {bigint:$2}`)
+		SELECT id FROM upload_sessions WHERE last_activity_at < $1 AND lease_until < {instant} ORDER BY last_activity_at LIMIT {limit:$2}`)
 	deleteIdleSession = database.SQL(`
 		DELETE FROM upload_sessions WHERE id = $1 AND last_activity_at < $2 AND lease_until < {now} RETURNING 1`)
 )

@@ -26,7 +26,7 @@ const mostCounted = 50_000
 // openSessions looks at the sessions that were active last, along the index.
 var openSessions = database.SQL(`
 	SELECT count(*) FROM (
-		SELECT status FROM upload_sessions WHERE last_activity_at > $1 ORDER BY last_activity_at DESC LIMIT {bigint:$2}
+		SELECT status FROM upload_sessions WHERE last_activity_at > $1 ORDER BY last_activity_at DESC LIMIT {limit:$2}
 	) s WHERE s.status = 'open'`)
 
 // OpenSessions counts, over all replicas, the sessions that hold bytes and wait for more, among the 50,000 that were active

@@ -22,7 +22,7 @@ const (
 var (
 	takeDeltas = database.SQL(`
 		WITH due AS MATERIALIZED (
-			SELECT id FROM usage_deltas WHERE fold IS NULL ORDER BY id LIMIT {bigint:$2} {skip})
+			SELECT id FROM usage_deltas WHERE fold IS NULL ORDER BY id LIMIT {limit:$2} {skip})
 		UPDATE usage_deltas SET fold = $1 WHERE id IN (SELECT id FROM due)
 		RETURNING 1`)
 	// Replicas that fold the same projects lock their totals in the same order.

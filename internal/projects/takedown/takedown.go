@@ -59,7 +59,7 @@ var (
 		ON CONFLICT (digest) DO UPDATE SET reason = excluded.reason, created_by = excluded.created_by`)
 	unblock = database.SQL(`DELETE FROM digest_blocklist WHERE digest = $1 RETURNING 1`)
 	one     = database.SQL(columns + `WHERE x.digest = $1`)
-	list    = database.SQL(columns + `WHERE x.digest > $1 ORDER BY x.digest LIMIT {bigint:$2}`)
+	list    = database.SQL(columns + `WHERE x.digest > $1 ORDER BY x.digest LIMIT {limit:$2}`)
 )
 
 // Block takes a digest down, as that of a blob and of a manifest, everywhere and at once: nobody can read, mount or push

@@ -38,7 +38,7 @@ const (
 
 var (
 	listPlaces = database.SQL(`
-		SELECT id, path FROM repositories WHERE project_id = $1 AND deleted_at IS NULL AND id > {uuid:$2} ORDER BY id LIMIT {bigint:$3}`)
+		SELECT id, path FROM repositories WHERE project_id = $1 AND deleted_at IS NULL AND id > {uuid:$2} ORDER BY id LIMIT {limit:$3}`)
 	readState = database.SQL(`SELECT ` + stateColumns)
 	readTags  = database.SQL(`
 		SELECT name, digest, updated_at, CASE WHEN ` + immutable + ` THEN 1 ELSE 0 END FROM tags

@@ -69,8 +69,8 @@ var (
 		WHERE id = $1`)
 	deleteRule = database.SQL(`DELETE FROM retention_rules WHERE id = $1`)
 	getRule    = database.SQL(ruleColumns + `WHERE project_id = $1 AND id = $2`)
-	firstRules = database.SQL(ruleColumns + `WHERE project_id = $1 ORDER BY id LIMIT {bigint:$2}`)
-	nextRules  = database.SQL(ruleColumns + `WHERE project_id = $1 AND id > {uuid:$3} ORDER BY id LIMIT {bigint:$2}`)
+	firstRules = database.SQL(ruleColumns + `WHERE project_id = $1 ORDER BY id LIMIT {limit:$2}`)
+	nextRules  = database.SQL(ruleColumns + `WHERE project_id = $1 AND id > {uuid:$3} ORDER BY id LIMIT {limit:$2}`)
 )
 
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
