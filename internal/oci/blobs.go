@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -57,8 +58,8 @@ func (h *Handler) getBlob(c *call) error {
 		return err
 	}
 	h.blobHeaders(c)
-	return h.serveBlob(c, blob, func() (content.Blob, error) {
-		return h.Content.Blob(c.ctx(), c.place(), c.req.Digest)
+	return h.serveBlob(c, blob, func(ctx context.Context) (content.Blob, error) {
+		return h.Content.Blob(ctx, c.place(), c.req.Digest)
 	})
 }
 

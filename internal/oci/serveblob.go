@@ -28,7 +28,7 @@ const maxRanges = 16
 
 // serveBlob streams a blob through net/http's ServeContent, which knows single and multiple ranges and If-Range (RFC
 // 9110). again looks the blob up once more.
-func (h *Handler) serveBlob(c *call, blob content.Blob, again func() (content.Blob, error)) error {
+func (h *Handler) serveBlob(c *call, blob content.Blob, again func(context.Context) (content.Blob, error)) error {
 	r := withRange(c.r, blob.Size)
 	ctx, cancel := context.WithCancel(c.ctx())
 	reader := &blobReader{
@@ -88,7 +88,7 @@ type blobReader struct {
 	cancel context.CancelFunc
 	store  storage.Store
 	chunks []content.Chunk
-	again  func() (content.Blob, error) // see moved
+	again  func(context.Context) (content.Blob, error) // see moved
 	size   int64
 	limit  int64 // nothing is wanted from here on, so nothing is fetched
 
@@ -158,11 +158,11 @@ func (b *blobReader) open() error {
 // moved tells whether the blob lies in other objects by now. A compaction replaces them, and the sweep removes the old ones
 // later than any read that is not held up should take; a process that was stopped for so long reads on in the new ones.
 func (b *blobReader) moved() (bool, error) {
-	now, err := b.again()
+	now, err := b.again(b.ctx)
 	if err != nil {
 		return false, fmt.Errorf("look for the chunks again: %w", err)
 	}
-	if slices.Equal(now.Chunks, b.chunks) {
+	if len(now.Chunks) == 0 || slices.Equal(now.Chunks, b.chunks) {
 		return false, nil
 	}
 	b.chunks = now.Chunks

@@ -60,12 +60,12 @@ func part(body []byte, key string, offset, length int64) []byte {
 // serve answers a GET, and tells what was noted for the log and whether the answer was aborted.
 func serve(t *testing.T, store storage.Store, blob content.Blob, w http.ResponseWriter, header http.Header) (aborted bool, logged error) {
 	t.Helper()
-	return serveAgain(t, store, blob, w, header, func() (content.Blob, error) { return blob, nil })
+	return serveAgain(t, store, blob, w, header, func(context.Context) (content.Blob, error) { return blob, nil })
 }
 
 // serveAgain is serve with what is found when the blob is looked up once more.
 func serveAgain(
-	t *testing.T, store storage.Store, blob content.Blob, w http.ResponseWriter, header http.Header, again func() (content.Blob, error),
+	t *testing.T, store storage.Store, blob content.Blob, w http.ResponseWriter, header http.Header, again func(context.Context) (content.Blob, error),
 ) (aborted bool, logged error) {
 	t.Helper()
 	ctx, record := reqlog.New(t.Context(), "test")
@@ -263,7 +263,7 @@ func TestReadsThatAreOvertaken(t *testing.T) {
 			return io.NopCloser(bytes.NewReader(part(body, key, offset, length))), nil
 		}}
 		w := httptest.NewRecorder()
-		aborted, _ := serveAgain(t, store, old, w, http.Header{}, func() (content.Blob, error) {
+		aborted, _ := serveAgain(t, store, old, w, http.Header{}, func(context.Context) (content.Blob, error) {
 			if first == "gone" {
 				return content.Blob{}, content.ErrNotFound
 			}

@@ -1,9 +1,7 @@
 package content
 
 import (
-	"context"
 	"errors"
-	"fmt"
 
 	"github.com/opencontainers/go-digest"
 
@@ -29,22 +27,6 @@ var requireAllowed = database.SQL(`
 // RequireAllowed adds to b that none of the digests is blocked. The batch fails with ErrBlocked.
 func RequireAllowed(b *database.Batch, digests ...digest.Digest) {
 	b.Require(ErrBlocked, requireAllowed, database.Strings(digestStrings(digests)))
-}
-
-var blockedCanonically = database.SQL(`SELECT 1 FROM digest_blocklist WHERE digest LIKE 'sha256:%' LIMIT 1`)
-
-// BlocksCanonically tells whether the blocklist has digests of the canonical algorithm: then content that comes under another
-// one must be asked about by its canonical digest, too.
-func BlocksCanonically(ctx context.Context, db *database.DB) (bool, error) {
-	var one int
-	err := db.QueryRow(ctx, blockedCanonically).Scan(&one)
-	if errors.Is(err, database.ErrNoRows) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("ask the blocklist: %w", err)
-	}
-	return true, nil
 }
 
 // names are the digests by which a manifest may be blocked: its own, and the canonical one of its content.

@@ -114,16 +114,15 @@ var (
 		INSERT INTO tag_history (repository_id, tag, digest, previous_digest, actor, at, audit_id)
 		SELECT t.repository_id, t.name, t.digest, NULL, {text:$4}, {bigint:$5}, {uuid:$6} FROM tags t
 		WHERE t.repository_id = ` + thisRepository + ` AND t.deletion = $3 AND t.deleted_at IS NOT NULL ORDER BY t.name`)
-	// A tag that comes back counts as moved then ($4), but for those of a whole repository (0), whose order tells which are new.
+	// A tag that comes back is as old as it was: a rule that keeps the newest must not take others for it.
 	showTags = database.SQL(`
-		UPDATE tags SET deleted_at = NULL, purge_after = NULL, deletion = NULL,
-			updated_at = CASE WHEN {bigint:$4} = 0 THEN updated_at ELSE {bigint:$4} END
+		UPDATE tags SET deleted_at = NULL, purge_after = NULL, deletion = NULL
 		WHERE repository_id = ` + thisRepository + ` AND deletion = $3 AND deleted_at IS NOT NULL RETURNING 1`)
 )
 
 // RestoreRepository shows again a deleted repository, with what went with it. It returns ErrNotFound where none is deleted or
-// it is due to be purged, *quota.ExceededError where the project has no room for it, and *limits.ExceededError where it would have
-// too many tags.
+// it is due to be purged, and *quota.ExceededError where the project has no room for it. How many tags it has is not asked:
+// it had them, and a limit that has come down since must not make an accident final.
 func (s *Store) RestoreRepository(ctx context.Context, p Place, actor string, guard Guard) (Restored, error) {
 	b := BeginAlone(guard, p.Project)
 	now, mark := s.now(), uuid.Must(uuid.NewV7())
@@ -133,13 +132,13 @@ func (s *Store) RestoreRepository(ctx context.Context, p Place, actor string, gu
 	b.Exec(markTagsOfIt, p.Project, p.Path, mark, now)
 	entry := audit.Append(ctx, b, audit.Entry{Action: audit.RepositoryRestore, Project: p.Project, Repository: p.Path, Object: p.Path})
 	b.Exec(showRepository, p.Project, p.Path)
-	return s.show(ctx, b, p, mark, actor, entry, 0)
+	return s.show(ctx, b, p, mark, actor, entry)
 }
 
 // RestoreManifest shows again a deleted manifest with the blobs that it needs, and with the tags that went with it and name
 // nothing now. It returns ErrNotFound where it is not deleted or due to be purged, ErrHidden where its repository is
 // deleted, ErrBlocked, *quota.ExceededError where the project has no room for it, and *limits.ExceededError where the repository
-// would have too many tags. The tags count as moved now.
+// would have too many tags.
 func (s *Store) RestoreManifest(ctx context.Context, p Place, d digest.Digest, actor string, guard Guard) (Restored, error) {
 	b := BeginAlone(guard, p.Project)
 	now, mark := s.now(), uuid.Must(uuid.NewV7())
@@ -149,24 +148,22 @@ func (s *Store) RestoreManifest(ctx context.Context, p Place, d digest.Digest, a
 	b.Exec(markLinksOf, p.Project, p.Path, mark, string(d))
 	b.Exec(markTagsOf, p.Project, p.Path, mark, string(d), now)
 	b.Exec(markManifest, p.Project, p.Path, mark, string(d))
+	s.Limits.RequireShownTags(b, p.Project, p.Path, mark)
 	entry := audit.Append(ctx, b, audit.Entry{Action: audit.ManifestRestore, Project: p.Project, Repository: p.Path, Object: string(d)})
-	return s.show(ctx, b, p, mark, actor, entry, now)
+	return s.show(ctx, b, p, mark, actor, entry)
 }
 
-// show adds to b what shows again all that has the mark, and runs it. Its tags count as moved at moved, unless that is 0.
-func (s *Store) show(
-	ctx context.Context, b *database.Batch, p Place, mark uuid.UUID, actor string, entry uuid.UUID, moved int64,
-) (Restored, error) {
+// show adds to b what shows again all that has the mark, and runs it.
+func (s *Store) show(ctx context.Context, b *database.Batch, p Place, mark uuid.UUID, actor string, entry uuid.UUID) (Restored, error) {
 	var r Restored
 	now := s.now()
 	delta := quota.AddDeletion(b, p.Project, p.Path, mark, now)
 	s.Quota.RequireDelta(b, p.Project, delta)
 	b.Query(counted(&r.Manifests), showManifests, p.Project, p.Path, mark, now)
 	b.Query(counted(&r.Blobs), showLinks, p.Project, p.Path, mark, s.keepUntil())
-	s.Limits.RequireShownTags(b, p.Project, p.Path, mark)
 	events.AppendShownTags(b, p.Project, p.Path, mark, actor, now)
 	b.Exec(historyOfShownTags, p.Project, p.Path, mark, actor, now, entry)
-	b.Query(counted(&r.Tags), showTags, p.Project, p.Path, mark, moved)
+	b.Query(counted(&r.Tags), showTags, p.Project, p.Path, mark)
 	if err := s.DB.Run(ctx, b); err != nil {
 		return Restored{}, s.restored(ctx, p, err)
 	}

@@ -45,7 +45,7 @@ var (
 
 // RestoreTag shows again a deleted tag: it names what it named. It returns ErrNotFound where it is not deleted or due to be
 // purged, ErrHidden where its manifest or its repository is deleted, and *limits.ExceededError where the repository has too many
-// tags. The tag counts as moved now: retention rules do not take at once what somebody wants to have back.
+// tags.
 func (s *Store) RestoreTag(ctx context.Context, p Place, tag, actor string, guard Guard) error {
 	b := BeginAlone(guard, p.Project)
 	mark := uuid.Must(uuid.NewV7())
@@ -56,7 +56,7 @@ func (s *Store) RestoreTag(ctx context.Context, p Place, tag, actor string, guar
 	entry := audit.Append(ctx, b, audit.Entry{Action: audit.TagRestore, Project: p.Project, Repository: p.Path, Object: tag})
 	events.AppendShownTags(b, p.Project, p.Path, mark, actor, s.now())
 	b.Exec(historyOfShownTags, p.Project, p.Path, mark, actor, s.now(), entry)
-	b.Exec(showTags, p.Project, p.Path, mark, s.now())
+	b.Exec(showTags, p.Project, p.Path, mark)
 	return s.restored(ctx, p, s.DB.Run(ctx, b))
 }
 

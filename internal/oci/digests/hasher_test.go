@@ -22,7 +22,7 @@ func TestHasherSurvivesRestore(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		algo := rapid.SampledFrom(algos).Draw(t, "algo")
 		pieces := rapid.SliceOfN(rapid.SliceOfN(rapid.Byte(), 0, 300), 0, 8).Draw(t, "pieces")
-		hasher := digests.New(algo)
+		hasher := digests.Start(algo)
 		for _, piece := range pieces {
 			_, _ = hasher.Write(piece)
 			state, err := hasher.State()
@@ -41,6 +41,9 @@ func TestHasherSurvivesRestore(t *testing.T) {
 		if want := reference(algo, content); hasher.Digest() != want || digests.Sum(algo, content) != want {
 			t.Fatalf("got %s, want %s", hasher.Digest(), want)
 		}
+		if want := reference(digests.SHA256, content); hasher.Canonical() != want {
+			t.Fatalf("canonical: got %s, want %s", hasher.Canonical(), want)
+		}
 	})
 }
 
@@ -48,6 +51,20 @@ func TestRestoreRefusesOtherStates(t *testing.T) {
 	hasher := digests.New(digests.SHA256)
 	_, _ = hasher.Write(make([]byte, 100))
 	good, err := hasher.State()
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, alone := digests.Start(digests.SHA512), digests.New(digests.SHA512)
+	_, _ = both.Write(make([]byte, 100))
+	_, _ = alone.Write(make([]byte, 100))
+	if alone.Canonical() != "" {
+		t.Errorf("a canonical digest that nobody computed: %s", alone.Canonical())
+	}
+	pair, err := both.State()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := alone.State() // as earlier versions kept it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +86,9 @@ func TestRestoreRefusesOtherStates(t *testing.T) {
 		{"longer", digests.SHA256, append([]byte{0}, good...), 100},
 		{"not canonical", digests.SHA256, dirty, 100},
 		{"missing", digests.SHA256, nil, 100},
+		{"without the canonical one", digests.SHA512, before, 100},
+		{"a part of the canonical one", digests.SHA512, pair[:len(pair)-1], 100},
+		{"the canonical one twice", digests.SHA512, append(bytes.Clone(pair), good...), 100},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -90,7 +110,7 @@ func TestRestoreOfNothingIsAFreshStart(t *testing.T) {
 
 func FuzzRestore(f *testing.F) {
 	for _, algo := range algos {
-		hasher := digests.New(algo)
+		hasher := digests.Start(algo)
 		_, _ = hasher.Write(make([]byte, 200))
 		state, _ := hasher.State()
 		f.Add(uint8(algo), state, hasher.Offset())

@@ -189,7 +189,7 @@ func (s *Service) hasherAt(ctx context.Context, sess *session, m mark) (*digests
 	if !errors.Is(err, digests.ErrState) {
 		return h, err
 	}
-	h = digests.New(sess.algorithm)
+	h = digests.Start(sess.algorithm)
 	if err := s.reread(ctx, sess, m.offset, nil, h); err != nil {
 		return nil, err
 	}

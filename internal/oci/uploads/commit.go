@@ -244,7 +244,7 @@ var (
 func (s *Service) nameBlob(b *database.Batch, sess *session, t Target, c change, heal bool) {
 	now := s.now()
 	content.RequireAllowed(b, c.digest)
-	if c.canonical != "" {
+	if c.canonical != c.digest {
 		content.RequireAllowed(b, c.canonical)
 	}
 	content.EnsureRepository(b, t.Project, t.Path, now)

@@ -146,39 +146,24 @@ func (r *receiver) name(want digest.Digest, last *chunk, ephemeral bool) error {
 	if got != want {
 		return r.refuse(want, last, ephemeral)
 	}
-	canonical, err := r.canonical(want, last)
-	if err != nil {
-		return r.drop(last, err)
-	}
 	ctx := r.writer.ctx
 	return r.place(last, func(c change) error {
 		if last == nil {
 			c.base, c.committed = r.sess.base, mark{offset: r.hasher.Offset()}
 		}
-		c.status, c.digest, c.canonical = statusFinished, want, canonical
+		c.status, c.digest, c.canonical = statusFinished, want, r.hasher.Canonical()
 		return r.s.finish(ctx, r.sess, r.target, c, ephemeral)
 	}, false)
-}
-
-// canonical is the canonical digest of content that is named by another algorithm, as far as the blocklist may have it: what
-// is blocked by one must not come in by the other. It is empty where there is nothing to ask.
-func (r *receiver) canonical(want digest.Digest, last *chunk) (digest.Digest, error) {
-	if digests.Of(want) == digests.SHA256 {
-		return "", nil
-	}
-	if r.sess.algorithm != digests.SHA256 { // then the content would be read again
-		if asked, err := content.BlocksCanonically(r.writer.ctx, r.s.DB); err != nil || !asked {
-			return "", err
-		}
-	}
-	return r.digestAs(digests.SHA256, last)
 }
 
 // digestAs is the digest of the session's content and the last chunk. For an algorithm other than the session's the
 // content is read again, once.
 func (r *receiver) digestAs(algorithm digests.Algo, last *chunk) (digest.Digest, error) {
-	if algorithm == r.sess.algorithm {
+	switch algorithm {
+	case r.sess.algorithm:
 		return r.hasher.Digest(), nil
+	case digests.SHA256:
+		return r.hasher.Canonical(), nil
 	}
 	h := digests.New(algorithm)
 	end := r.hasher.Offset()

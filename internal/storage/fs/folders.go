@@ -34,7 +34,9 @@ type folder struct {
 
 	asked   atomic.Uint64 // syncs of its names that were wanted so far
 	syncing sync.Mutex    // held while they are synced
-	synced  uint64        // up to which of asked they are; needs syncing
+	synced  uint64        // up to which of asked they are; needs syncing, as the next two
+	failed  uint64        // up to which of asked a sync has failed, and with what
+	failure error
 }
 
 // lease keeps a folder and its parents from being removed. chain goes from the folder itself up to the root's child.
@@ -143,11 +145,15 @@ func (e *folder) sync(f *folders) error {
 	mine := e.asked.Add(1)
 	e.syncing.Lock()
 	defer e.syncing.Unlock()
-	if e.synced >= mine {
+	switch {
+	case e.synced >= mine:
 		return nil
+	case e.failed >= mine: // the system tells an error once; a second sync would succeed without the names
+		return e.failure
 	}
 	all := e.asked.Load()
 	if err := f.syncFolder(e.path); err != nil {
+		e.failed, e.failure = all, err
 		return err
 	}
 	e.synced = all

@@ -71,7 +71,14 @@ func (o oracle) tagGoes(t Tag) bool {
 }
 
 // stays tells whether a manifest stays for a reason of its own, or of what it belongs to.
-func (o oracle) stays(m Manifest) bool {
+func (o oracle) stays(m Manifest) bool { return o.staysBut(m, map[string]bool{}) }
+
+// staysBut leaves out those that were asked about already: an index may refer to a manifest of one of its own manifests.
+func (o oracle) staysBut(m Manifest, asked map[string]bool) bool {
+	if asked[m.Digest] {
+		return false
+	}
+	asked[m.Digest] = true
 	untagged := false
 	for _, rule := range o.rules {
 		if rule.Enabled && rule.UntaggedAfter > 0 && o.matches(rule.Repositories, o.r.Path) {
@@ -85,7 +92,7 @@ func (o oracle) stays(m Manifest) bool {
 		return true
 	}
 	for _, other := range o.r.Manifests {
-		if (slices.Contains(other.Children, m.Digest) || other.Digest == m.Subject) && o.stays(other) {
+		if (slices.Contains(other.Children, m.Digest) || other.Digest == m.Subject) && o.staysBut(other, asked) {
 			return true
 		}
 	}
@@ -108,8 +115,8 @@ func (o oracle) victims() []string {
 	return going
 }
 
-// drawRepository gives a small repository in which much belongs together. What a manifest names has a smaller number: digests
-// let no circle come up.
+// drawRepository gives a small repository in which much belongs together. What a manifest names has a smaller number, as with
+// digests; belonging together goes both ways, and so in circles.
 func drawRepository(t *rapid.T) Repository {
 	age := rapid.IntRange(0, 6)
 	ago := func(label string) time.Time { return noon.Add(-time.Duration(age.Draw(t, label)) * time.Hour) }

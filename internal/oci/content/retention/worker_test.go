@@ -192,37 +192,6 @@ func TestApply(t *testing.T) {
 	})
 }
 
-// TestWhatIsRestoredCountsAsNew: a rule that took a tag for its age leaves it alone for as long again, whether it came back
-// alone or with its manifest.
-func TestWhatIsRestoredCountsAsNew(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		ctx, guard := t.Context(), sharing{w.project}
-		w.rule(retention.Rule{Repositories: "**", Tags: "*", KeepPushed: 48 * time.Hour, Enabled: true})
-		w.push("app", "one", "v1")
-		other := w.push("app", "two", "v2")
-		w.advance(49 * time.Hour)
-		_, err := w.RestoreManifest(ctx, w.place("app"), other, "test", guard)
-		if !errors.Is(err, content.ErrNotFound) {
-			t.Fatalf("what is not deleted is restored: %v", err)
-		}
-		w.must(w.DeleteManifest(ctx, w.place("app"), other, "test", guard))
-		w.must(w.ApplyDue(ctx))
-		if got := w.tags("app"); len(got) != 0 {
-			t.Fatalf("%q stay", got)
-		}
-		w.must(w.RestoreTag(ctx, w.place("app"), "v1", "test", guard))
-		_, err = w.RestoreManifest(ctx, w.place("app"), other, "test", guard)
-		w.must(err)
-		for _, want := range [][]string{{"v1", "v2"}, nil} {
-			w.advance(25 * time.Hour)
-			w.must(w.ApplyDue(ctx))
-			if got := w.tags("app"); !slices.Equal(got, want) {
-				t.Errorf("%q stay, want %q", got, want)
-			}
-		}
-	})
-}
-
 // TestPreviewsWait: two are under way at once, whatever number is asked for, for each has a repository in memory.
 func TestPreviewsWait(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
