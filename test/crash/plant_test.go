@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -69,11 +70,42 @@ func (p planted) foundIn(violations []history.Violation) bool {
 	return false
 }
 
-// change runs a query that finds what to change, and a statement that does; what both are about are two texts.
-func (a *audit) change(ctx context.Context, find, do database.Stmt) (one, two string, err error) {
-	if err := a.db.QueryRow(ctx, find).Scan(&one, &two); err != nil {
-		return "", "", fmt.Errorf("find something to break: %w", err)
+// choose runs a query that finds repositories and what is in them, and gives the first that nothing is in doubt about.
+func (a *audit) choose(ctx context.Context, kind history.Kind, find database.Stmt) (repo, name string, r history.Register, err error) {
+	var all [][2]string
+	err = a.db.Each(ctx, func(row database.Rows) error {
+		var one [2]string
+		err := row.Scan(&one[0], &one[1])
+		all = append(all, one)
+		return err
+	}, find)
+	for _, one := range all {
+		if err != nil {
+			break
+		}
+		if r, err = a.register(ctx, kind, one[0], one[1]); err == nil && !a.h.log.Doubted(r) {
+			return one[0], one[1], r, nil
+		}
 	}
+	return "", "", r, errors.Join(err, errors.New("nothing to break is beyond doubt"))
+}
+
+// change runs a statement on what a query finds. A client has seen it right before.
+func (a *audit) change(ctx context.Context, kind history.Kind, find, do database.Stmt) (one, two string, err error) {
+	one, two, register, err := a.choose(ctx, kind, find)
+	if err != nil {
+		return "", "", err
+	}
+	step := history.Step{Register: register, Do: history.Seen}
+	if kind == history.Tag {
+		step.Do = history.Read
+		if err := a.db.QueryRow(ctx, tagDigest, one, two).Scan(&step.Value); err != nil {
+			return "", "", fmt.Errorf("read a tag: %w", err)
+		}
+	}
+	op := a.h.log.Begin(history.Op{Worker: -1, What: "GET, planted"})
+	op.Outcome, op.Steps = history.Done, []history.Step{step}
+	a.h.log.End(op)
 	b := &database.Batch{}
 	b.Exec(do, one, two)
 	if err := a.db.Run(ctx, b); err != nil {
@@ -95,19 +127,24 @@ var (
 		SELECT l.repository_id, l.digest FROM repository_blobs l
 		JOIN manifest_blobs mb ON mb.repository_id = l.repository_id AND mb.blob_digest = l.digest
 		JOIN manifests m ON m.repository_id = mb.repository_id AND m.digest = mb.manifest_digest AND m.deleted_at IS NULL
-		WHERE l.deleted_at IS NULL ORDER BY l.digest LIMIT 1`)
-	hideBlob     = database.SQL(`UPDATE repository_blobs SET ` + never + ` WHERE repository_id = $1 AND digest = $2`)
+		WHERE l.deleted_at IS NULL ORDER BY l.digest LIMIT 50`)
+	hideBlob = database.SQL(`UPDATE repository_blobs SET ` + never + ` WHERE repository_id = $1 AND digest = $2`)
+	// liveManifest is none of those whose blob was hidden.
 	liveManifest = database.SQL(`
 		SELECT m.repository_id, m.digest FROM manifests m
 		JOIN tags t ON t.repository_id = m.repository_id AND t.digest = m.digest AND t.deleted_at IS NULL
-		WHERE m.deleted_at IS NULL ORDER BY m.digest LIMIT 1`)
+		WHERE m.deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM manifest_blobs mb
+			JOIN repository_blobs l ON l.repository_id = mb.repository_id AND l.digest = mb.blob_digest AND l.deleted_at IS NOT NULL
+			WHERE mb.repository_id = m.repository_id AND mb.manifest_digest = m.digest)
+		ORDER BY m.digest LIMIT 50`)
+	tagDigest    = database.SQL(`SELECT digest FROM tags WHERE repository_id = $1 AND name = $2`)
 	hideManifest = database.SQL(`UPDATE manifests SET ` + never + ` WHERE repository_id = $1 AND digest = $2`)
 	liveTag      = database.SQL(`
 		SELECT t.repository_id, t.name FROM tags t
 		JOIN manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest AND m.deleted_at IS NULL
 		WHERE t.deleted_at IS NULL AND EXISTS (SELECT 1 FROM manifests o
 			WHERE o.repository_id = t.repository_id AND o.digest <> t.digest AND o.deleted_at IS NULL)
-		ORDER BY t.digest DESC LIMIT 1`)
+		ORDER BY t.digest DESC LIMIT 50`)
 	moveTag = database.SQL(`
 		UPDATE tags SET digest = (SELECT o.digest FROM manifests o
 			WHERE o.repository_id = tags.repository_id AND o.digest <> tags.digest AND o.deleted_at IS NULL LIMIT 1)
@@ -115,13 +152,19 @@ var (
 	repoOf  = database.SQL(`SELECT p.slug, r.path FROM repositories r JOIN projects p ON p.id = r.project_id WHERE r.id = $1`)
 	anyBlob = database.SQL(`
 		SELECT c.object_key, b.digest FROM chunks c JOIN blobs b ON b.id = c.owner_id
-		WHERE b.size > 0 ORDER BY b.digest DESC LIMIT 1`)
+		WHERE b.size > 0 AND EXISTS (SELECT 1 FROM repository_blobs l JOIN manifest_blobs mb
+			ON mb.repository_id = l.repository_id AND mb.blob_digest = l.digest
+			JOIN manifests m ON m.repository_id = mb.repository_id AND m.digest = mb.manifest_digest AND m.deleted_at IS NULL
+			WHERE l.blob_id = b.id AND l.deleted_at IS NULL)
+		ORDER BY b.digest DESC LIMIT 1`)
+	anyManifest = database.SQL(`
+		SELECT repository_id, digest FROM manifests WHERE deleted_at IS NULL ORDER BY digest DESC LIMIT 50`)
 	wrongTotals = database.SQL(`UPDATE usage_totals SET bytes = bytes + 1`)
 	wrongDeltas = database.SQL(`UPDATE usage_deltas SET bytes = bytes + 1`)
 )
 
 func plantLostBlob(ctx context.Context, a *audit) ([]planted, error) {
-	_, blob, err := a.change(ctx, neededBlob, hideBlob)
+	_, blob, err := a.change(ctx, history.Blob, neededBlob, hideBlob)
 	return []planted{
 		{"a lost blob", blob, unexplained},
 		{"a dangling manifest", "", "a live manifest with a blob that is hidden"},
@@ -129,7 +172,7 @@ func plantLostBlob(ctx context.Context, a *audit) ([]planted, error) {
 }
 
 func plantLostManifest(ctx context.Context, a *audit) ([]planted, error) {
-	_, manifest, err := a.change(ctx, liveManifest, hideManifest)
+	_, manifest, err := a.change(ctx, history.Manifest, liveManifest, hideManifest)
 	return []planted{
 		{"a lost manifest", manifest, unexplained},
 		{"a tag of a manifest that is not there", "", "a live tag of a manifest that is deleted"},
@@ -137,7 +180,7 @@ func plantLostManifest(ctx context.Context, a *audit) ([]planted, error) {
 }
 
 func plantStaleTag(ctx context.Context, a *audit) ([]planted, error) {
-	repo, tag, err := a.change(ctx, liveTag, moveTag)
+	repo, tag, err := a.change(ctx, history.Tag, liveTag, moveTag)
 	if err != nil {
 		return nil, err
 	}
@@ -147,12 +190,7 @@ func plantStaleTag(ctx context.Context, a *audit) ([]planted, error) {
 
 // plantReturn is about a manifest whose deletion was acknowledged, and that is there.
 func plantReturn(ctx context.Context, a *audit) ([]planted, error) {
-	var repo, digest string
-	if err := a.db.QueryRow(ctx, database.SQL(`
-		SELECT repository_id, digest FROM manifests WHERE deleted_at IS NULL ORDER BY digest DESC LIMIT 1`)).Scan(&repo, &digest); err != nil {
-		return nil, fmt.Errorf("find a manifest: %w", err)
-	}
-	register, err := a.register(ctx, history.Manifest, repo, digest)
+	_, digest, register, err := a.choose(ctx, history.Manifest, anyManifest)
 	if err != nil {
 		return nil, err
 	}

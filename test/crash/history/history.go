@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 )
@@ -160,6 +161,16 @@ func (l *Log) End(op Op) {
 	if l.out != nil && l.lost == nil {
 		l.lost = l.out.Encode(op)
 	}
+}
+
+// Doubted tells whether an operation on a register went without an answer: it may yet take effect at any time, which explains
+// much.
+func (l *Log) Doubted(r Register) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.ops, func(op Op) bool {
+		return op.Outcome == Unclear && slices.ContainsFunc(op.Steps, func(s Step) bool { return s.Register == r })
+	})
 }
 
 // Take hands out what was recorded and forgets it.
