@@ -62,7 +62,7 @@ func (w *world) makeSecrets() {
 	env.Exec(t, `UPDATE tokens SET expires_at = ? WHERE secret_hash = ?`, time.Now().Add(-time.Second).UnixMicro(), digest(expired))
 	w.secrets["expired token"] = expired
 	revoked := env.Token(t, owner.ID, nil)
-	env.Exec(t, `UPDATE tokens SET revoked_at = 1 WHERE secret_hash = ?`, digest(revoked))
+	env.Exec(t, `UPDATE tokens SET revoked_at = created_at WHERE secret_hash = ?`, digest(revoked))
 	w.secrets["revoked token"] = revoked
 	old, _ := env.Session(t, owner.ID)
 	env.Exec(t, `UPDATE sessions SET expires_at = ? WHERE secret_hash = ?`, time.Now().Add(-time.Second).UnixMicro(), digest(old))
