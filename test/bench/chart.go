@@ -24,7 +24,7 @@ text{font:13px system-ui,sans-serif;fill:#1f2328}
 .title{font-weight:600;font-size:15px}
 .note{font-size:12px;fill:#59636e}
 .s0{fill:#0969da}.s1{fill:#bc4c00}.s2{fill:#6e7781}.s3{fill:#1a7f37}
-@media (prefers-color-scheme:dark){text{fill:#e6edf3}.note{fill:#9198a1}.s0{fill:#58a6ff}.s1{fill:#f0883e}.s2{fill:#8b949e}.s3{fill:#3fb950}}
+@media (prefers-color-scheme: dark){text{fill:#e6edf3}.note{fill:#9198a1}.s0{fill:#58a6ff}.s1{fill:#f0883e}.s2{fill:#8b949e}.s3{fill:#3fb950}}
 </style>
 `
 
