@@ -102,6 +102,14 @@ func TestCost(t *testing.T) {
 			c.PutManifest("demo/app", "v2", v1.MediaTypeImageManifest, manifest)
 		})
 		t.Logf("a small push took %s", push)
+		other := bytes.Repeat([]byte("y"), 300_000)
+		whole := measure(func() {
+			location := ocitest.Query(c.Start("demo/app"), "digest", digest.FromBytes(other).String())
+			c.Want(http.StatusCreated, http.MethodPut, location, other)
+		})
+		if whole.trips > 2 || whole.writes > 1 || whole.reads > 0 {
+			t.Errorf("a push by POST and PUT took %s, want at most 2 trips and 1 write", whole)
+		}
 		if push.trips > 6 || push.commits > 3 || push.writes > 1 || push.reads > 0 {
 			t.Errorf("a small push took %s, want at most 6 trips, 3 commits and 1 write", push)
 		}

@@ -33,7 +33,7 @@ type change struct {
 	lease     bool          // the writer goes on: keep others out for leaseTime
 	status    status        // new status
 	digest    digest.Digest // with statusFinished
-	canonical digest.Digest // of the same content, where digest is of another algorithm and the blocklist may have it
+	canonical digest.Digest // of the same content, with statusFinished: the blocklist may have either
 }
 
 var (
@@ -243,10 +243,7 @@ var (
 
 func (s *Service) nameBlob(b *database.Batch, sess *session, t Target, c change, heal bool) {
 	now := s.now()
-	content.RequireAllowed(b, c.digest)
-	if c.canonical != c.digest {
-		content.RequireAllowed(b, c.canonical)
-	}
+	content.RequireAllowed(b, c.digest, c.canonical)
 	content.EnsureRepository(b, t.Project, t.Path, now)
 	quota.Lock(b, t.Project, c.digest)
 	b.Exec(insertBlob, sess.id, string(c.digest), c.committed.offset, now)
