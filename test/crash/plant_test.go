@@ -34,7 +34,7 @@ func testWhatIsPlanted(t *testing.T, program string) {
 		if len(h.violations) > 0 {
 			return fmt.Errorf("something is wrong already: %v", h.violations)
 		}
-		if n, err := a.count(ctx, enough); err != nil || n < 2 {
+		if n, err := a.count(ctx, enough, strings.TrimPrefix(a.roundRepos(), "crash/")+"%"); err != nil || n < 2 {
 			return err // another round
 		}
 		for _, plant := range []func(context.Context, *audit) ([]planted, error){
@@ -70,7 +70,8 @@ func (p planted) foundIn(violations []history.Violation) bool {
 	return false
 }
 
-// choose runs a query that finds repositories and what is in them, and gives the first that nothing is in doubt about.
+// choose runs a query that finds repositories and what is in them, and gives the first of this round that nothing is in
+// doubt about: what earlier rounds left is not read again before the end of the run.
 func (a *audit) choose(ctx context.Context, kind history.Kind, find database.Stmt) (repo, name string, r history.Register, err error) {
 	var all [][2]string
 	err = a.db.Each(ctx, func(row database.Rows) error {
@@ -83,12 +84,15 @@ func (a *audit) choose(ctx context.Context, kind history.Kind, find database.Stm
 		if err != nil {
 			break
 		}
-		if r, err = a.register(ctx, kind, one[0], one[1]); err == nil && !a.h.log.Doubted(r) {
+		if r, err = a.register(ctx, kind, one[0], one[1]); err == nil && strings.HasPrefix(r.Repo, a.roundRepos()) && !a.h.log.Doubted(r) {
 			return one[0], one[1], r, nil
 		}
 	}
 	return "", "", r, errors.Join(err, errors.New("nothing to break is beyond doubt"))
 }
+
+// roundRepos is what the names of the repositories of this round begin with.
+func (a *audit) roundRepos() string { return fmt.Sprintf("crash/round-%d/", len(a.h.finals)) }
 
 // change runs a statement on what a query finds. A client has seen it right before.
 func (a *audit) change(ctx context.Context, kind history.Kind, find, do database.Stmt) (one, two string, err error) {
@@ -116,7 +120,7 @@ func (a *audit) change(ctx context.Context, kind history.Kind, find, do database
 
 // enough is how many repositories have tagged manifests to choose from.
 var enough = database.SQL(`
-	SELECT count(*) FROM repositories r WHERE
+	SELECT count(*) FROM repositories r WHERE r.path LIKE {pattern:$1} AND
 		(SELECT count(*) FROM manifests m WHERE m.repository_id = r.id AND m.deleted_at IS NULL) > 5 AND
 		(SELECT count(*) FROM tags t WHERE t.repository_id = r.id AND t.deleted_at IS NULL) > 1`)
 
@@ -127,7 +131,7 @@ var (
 		SELECT l.repository_id, l.digest FROM repository_blobs l
 		JOIN manifest_blobs mb ON mb.repository_id = l.repository_id AND mb.blob_digest = l.digest
 		JOIN manifests m ON m.repository_id = mb.repository_id AND m.digest = mb.manifest_digest AND m.deleted_at IS NULL
-		WHERE l.deleted_at IS NULL ORDER BY l.digest LIMIT 50`)
+		WHERE l.deleted_at IS NULL ORDER BY l.digest`)
 	hideBlob = database.SQL(`UPDATE repository_blobs SET ` + never + ` WHERE repository_id = $1 AND digest = $2`)
 	// liveManifest is none of those whose blob was hidden.
 	liveManifest = database.SQL(`
@@ -136,7 +140,7 @@ var (
 		WHERE m.deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM manifest_blobs mb
 			JOIN repository_blobs l ON l.repository_id = mb.repository_id AND l.digest = mb.blob_digest AND l.deleted_at IS NOT NULL
 			WHERE mb.repository_id = m.repository_id AND mb.manifest_digest = m.digest)
-		ORDER BY m.digest LIMIT 50`)
+		ORDER BY m.digest`)
 	tagDigest    = database.SQL(`SELECT digest FROM tags WHERE repository_id = $1 AND name = $2`)
 	hideManifest = database.SQL(`UPDATE manifests SET ` + never + ` WHERE repository_id = $1 AND digest = $2`)
 	liveTag      = database.SQL(`
@@ -144,21 +148,23 @@ var (
 		JOIN manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest AND m.deleted_at IS NULL
 		WHERE t.deleted_at IS NULL AND EXISTS (SELECT 1 FROM manifests o
 			WHERE o.repository_id = t.repository_id AND o.digest <> t.digest AND o.deleted_at IS NULL)
-		ORDER BY t.digest DESC LIMIT 50`)
+		ORDER BY t.digest DESC`)
 	moveTag = database.SQL(`
 		UPDATE tags SET digest = (SELECT o.digest FROM manifests o
 			WHERE o.repository_id = tags.repository_id AND o.digest <> tags.digest AND o.deleted_at IS NULL LIMIT 1)
 		WHERE repository_id = $1 AND name = $2`)
-	repoOf  = database.SQL(`SELECT p.slug, r.path FROM repositories r JOIN projects p ON p.id = r.project_id WHERE r.id = $1`)
-	anyBlob = database.SQL(`
-		SELECT c.object_key, b.digest FROM chunks c JOIN blobs b ON b.id = c.owner_id
-		WHERE b.size > 0 AND EXISTS (SELECT 1 FROM repository_blobs l JOIN manifest_blobs mb
-			ON mb.repository_id = l.repository_id AND mb.blob_digest = l.digest
-			JOIN manifests m ON m.repository_id = mb.repository_id AND m.digest = mb.manifest_digest AND m.deleted_at IS NULL
-			WHERE l.blob_id = b.id AND l.deleted_at IS NULL)
-		ORDER BY b.digest DESC LIMIT 1`)
+	repoOf = database.SQL(`SELECT p.slug, r.path FROM repositories r JOIN projects p ON p.id = r.project_id WHERE r.id = $1`)
+	// visibleBlob is one that a client reads at rest.
+	visibleBlob = database.SQL(`
+		SELECT l.repository_id, l.digest FROM repository_blobs l JOIN blobs b ON b.id = l.blob_id
+		JOIN manifest_blobs mb ON mb.repository_id = l.repository_id AND mb.blob_digest = l.digest
+		JOIN manifests m ON m.repository_id = mb.repository_id AND m.digest = mb.manifest_digest AND m.deleted_at IS NULL
+		WHERE b.size > 0 AND l.deleted_at IS NULL ORDER BY l.digest DESC`)
+	objectOf = database.SQL(`
+		SELECT c.object_key FROM chunks c JOIN repository_blobs l ON l.blob_id = c.owner_id
+		WHERE l.repository_id = $1 AND l.digest = $2 LIMIT 1`)
 	anyManifest = database.SQL(`
-		SELECT repository_id, digest FROM manifests WHERE deleted_at IS NULL ORDER BY digest DESC LIMIT 50`)
+		SELECT repository_id, digest FROM manifests WHERE deleted_at IS NULL ORDER BY digest DESC`)
 	wrongTotals = database.SQL(`UPDATE usage_totals SET bytes = bytes + 1`)
 	wrongDeltas = database.SQL(`UPDATE usage_deltas SET bytes = bytes + 1`)
 )
@@ -230,8 +236,12 @@ func plantOrphan(ctx context.Context, a *audit) ([]planted, error) {
 }
 
 func plantLostObject(ctx context.Context, a *audit) ([]planted, error) {
-	var key, blob string
-	if err := a.db.QueryRow(ctx, anyBlob).Scan(&key, &blob); err != nil {
+	repo, blob, _, err := a.choose(ctx, history.Blob, visibleBlob)
+	if err != nil {
+		return nil, err
+	}
+	var key string
+	if err := a.db.QueryRow(ctx, objectOf, repo, blob).Scan(&key); err != nil {
 		return nil, fmt.Errorf("find an object: %w", err)
 	}
 	if err := a.store.Delete(ctx, key); err != nil {

@@ -104,6 +104,10 @@ func TestMatchesAsGrantsDo(t *testing.T) {
 		if err != nil {
 			r.Fatal(err)
 		}
+		if before, found := strings.CutSuffix(pattern, "*/**"); found && !want {
+			// doublestar lets a last ** stand for nothing, but not where the * before it would have to do so, too.
+			want = doublestar.MatchUnvalidated(before+"*", text)
+		}
 		if got := parse(r, pattern).Match(text); got != want && text != "" { // which is no path that a grant could name
 			r.Fatalf("%q and %q: %t, want %t (%s)", pattern, text, got, want, translate(pattern))
 		}
