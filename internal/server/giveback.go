@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"log/slog"
 	"runtime/debug"
 	"time"
 )
@@ -9,7 +10,7 @@ import (
 // settled is how long after its start a server has done what it does only then.
 const settled = 3 * time.Second
 
-// frugal is the worker that gives back, once, the memory of the heap that only the start needed.
+// frugal is the worker that gives back, once, the memory that only the start needed: of the heap, and of the program's file.
 type frugal struct{}
 
 // Run implements front.Worker.
@@ -21,6 +22,9 @@ func (frugal) Run(ctx context.Context) error {
 		return nil
 	case <-timer.C:
 		debug.FreeOSMemory()
+		if err := dropProgramPages(); err != nil {
+			slog.DebugContext(ctx, "memory of the start not given back", slog.Any("error", err))
+		}
 	}
 	<-ctx.Done()
 	return nil

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package server
+
+// dropProgramPages does nothing where there is no known way.
+func dropProgramPages() error { return nil }
