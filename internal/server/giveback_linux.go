@@ -17,18 +17,18 @@ func dropProgramPages() error {
 	if err != nil {
 		return fmt.Errorf("find the program's file: %w", err)
 	}
-	maps, err := os.Open("/proc/self/maps")
+	maps, err := os.Open("/proc/self/smaps")
 	if err != nil {
 		return fmt.Errorf("read the mappings: %w", err)
 	}
 	defer func() { _ = maps.Close() }() // read only
-	ranges, err := readOnlyMappings(maps, program)
+	unwritten, err := unwrittenMappings(maps, program)
 	if err != nil {
 		return err
 	}
-	for _, r := range ranges {
-		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, r.start, r.length, unix.MADV_DONTNEED); errno != 0 {
-			return fmt.Errorf("give back %d bytes of the program: %w", r.length, errno)
+	for _, m := range unwritten {
+		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, m.start, m.length, unix.MADV_DONTNEED); errno != 0 {
+			return fmt.Errorf("give back %d bytes of the program: %w", m.length, errno)
 		}
 	}
 	return nil
@@ -37,24 +37,30 @@ func dropProgramPages() error {
 // mapping is a range of addresses, in bytes.
 type mapping struct{ start, length uintptr }
 
-// readOnlyMappings finds the ranges of maps, in the form of proc_pid_maps(5), that map file and that nobody writes to:
-// giving back others would lose what is in them.
-func readOnlyMappings(maps io.Reader, file string) ([]mapping, error) {
+// unwrittenMappings finds the ranges of maps, in the form of /proc/pid/smaps (proc_pid_smaps(5)), that map file, that nobody
+// may write to, and of which no page was ever written. The last is what makes it safe to give them back: what a loader has
+// relocated before it made it read-only is in no file, and would be lost.
+func unwrittenMappings(maps io.Reader, file string) ([]mapping, error) {
 	var found []mapping
-	lines := bufio.NewScanner(maps)
-	for lines.Scan() {
+	var current mapping
+	ours := false
+	for lines := bufio.NewScanner(maps); ; {
+		if !lines.Scan() {
+			if err := lines.Err(); err != nil {
+				return nil, fmt.Errorf("read the mappings: %w", err)
+			}
+			return found, nil
+		}
+		line := lines.Text()
 		var start, end uintptr
 		var mode string
-		if _, err := fmt.Sscanf(lines.Text(), "%x-%x %s", &start, &end, &mode); err != nil {
-			return nil, fmt.Errorf("read the mapping %q: %w", lines.Text(), err)
+		if n, _ := fmt.Sscanf(line, "%x-%x %s", &start, &end, &mode); n == 3 {
+			_, path, _ := strings.Cut(line, "/")
+			current, ours = mapping{start: start, length: end - start}, "/"+path == file && !strings.Contains(mode, "w")
+			continue
 		}
-		_, path, _ := strings.Cut(lines.Text(), "/")
-		if "/"+path == file && !strings.Contains(mode, "w") {
-			found = append(found, mapping{start: start, length: end - start})
+		if fields := strings.Fields(line); ours && len(fields) == 3 && fields[0] == "Anonymous:" && fields[1] == "0" {
+			found = append(found, current)
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("read the mappings: %w", err)
-	}
-	return found, nil
 }

@@ -8,16 +8,28 @@ import (
 	"testing"
 )
 
-func TestReadOnlyMappings(t *testing.T) {
+func TestUnwrittenMappings(t *testing.T) {
 	t.Parallel()
 	const maps = `00400000-01eb0000 r-xp 00001000 fe:00 1189 /opt/a berth/berth
+Size:              27328 kB
+Rss:               20000 kB
+Anonymous:             0 kB
+VmFlags: rd ex mr mw me
 01eb0000-03e00000 r--p 01ab1000 fe:00 1189                               /opt/a berth/berth
-03e00000-03f00000 rw-p 03a01000 fe:00 1189                               /opt/a berth/berth
+Anonymous:             0 kB
+03e00000-03e10000 r--p 03a01000 fe:00 1189                               /opt/a berth/berth
+Private_Dirty:        64 kB
+Anonymous:            64 kB
+03e10000-03f00000 rw-p 03a01000 fe:00 1189                               /opt/a berth/berth
+Anonymous:             0 kB
 03f00000-05f00000 rw-p 00000000 00:00 0
+Anonymous:             0 kB
 7f0000000000-7f0000001000 r--p 00000000 fe:00 1190                       /opt/a berth/berth2
+Anonymous:             0 kB
 7ffd00000000-7ffd00001000 r-xp 00000000 00:00 0                          [vdso]
+Anonymous:             0 kB
 `
-	found, err := readOnlyMappings(strings.NewReader(maps), "/opt/a berth/berth")
+	found, err := unwrittenMappings(strings.NewReader(maps), "/opt/a berth/berth")
 	if err != nil {
 		t.Fatal(err)
 	}
