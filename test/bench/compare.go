@@ -22,6 +22,7 @@ type comparing struct {
 	database string
 	storage  string
 	zot      string
+	redirect bool
 }
 
 // Databases that Berth is measured on.
@@ -39,6 +40,7 @@ func runCompare(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	flags.StringVar(&c.database, "database", onSQLite, "sqlite or postgres: Berth's database")
 	flags.StringVar(&c.storage, "storage", onFolder, "folder or s3: where all of them keep blobs")
 	flags.StringVar(&c.zot, "zot", "", "also start this `program`, zot, with commit on")
+	flags.BoolVar(&c.redirect, "redirect", false, "on s3, let Berth send pulls to the bucket, as Distribution does")
 	flags.StringVar(&c.berth, "berth", "", "measure this `program` instead of building bin/berth")
 	flags.StringVar(&c.dir, "dir", "", "`folder` for the data of all servers; default: the system's temporary folder")
 	if err := flags.Parse(args); err != nil {
@@ -49,7 +51,8 @@ func runCompare(ctx context.Context, args []string, stdout, stderr io.Writer) in
 		return 2
 	}
 	c.driving.aim = c.aim
-	if c.database != onSQLite && c.database != onPostgres || c.storage != onFolder && c.storage != onS3 || flags.NArg() > 0 {
+	if c.database != onSQLite && c.database != onPostgres || c.storage != onFolder && c.storage != onS3 ||
+		c.redirect && c.storage != onS3 || flags.NArg() > 0 {
 		flags.Usage()
 		return 2
 	}
@@ -71,6 +74,9 @@ func (c *comparing) run(tb testing.TB, stdout, stderr io.Writer) error {
 		var more []string
 		if c.database == onPostgres {
 			more = append(more, "BERTH_DATABASE_URL="+durablePostgres(tb))
+		}
+		if c.redirect {
+			more = append(more, "BERTH_STORAGE_REDIRECT=true")
 		}
 		ours, err := st.berthServerIn(ctx, "berth", c.storage, more...)
 		if err != nil {
