@@ -62,10 +62,8 @@ func target(t *rapid.T, request *ocipath.Request) {
 
 func TestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		want := requests().Draw(t, "request")
-		if want.Kind > ocipath.KindCatalog && !legalName(want.Name()) {
-			t.Skip("over-long name")
-		}
+		fits := func(r ocipath.Request) bool { return r.Kind <= ocipath.KindCatalog || legalName(r.Name()) } // names may come out too long
+		want := requests().Filter(fits).Draw(t, "request")
 		got, err := ocipath.Parse((&url.URL{Path: want.String()}).EscapedPath())
 		if err != nil || got != want {
 			t.Fatalf("%s: got %#v, %v", want, got, err)
