@@ -3,8 +3,11 @@ package database
 import (
 	"context"
 	"errors"
+	"slices"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -59,7 +62,7 @@ func (p *postgres) startOn(ctx context.Context, conn *pgxpool.Conn, t *texts, ar
 	if err := p.prepare(ctx, conn, t.postgres); err != nil {
 		return nil, err
 	}
-	r, err := conn.Conn().Query(ctx, t.postgres.name, args...)
+	r, err := conn.Conn().Query(ctx, t.postgres.name, postgresArgs(args)...)
 	if err != nil {
 		return nil, p.fail(ctx, conn, err)
 	}
@@ -68,6 +71,23 @@ func (p *postgres) startOn(ctx context.Context, conn *pgxpool.Conn, t *texts, ar
 		return nil, p.fail(ctx, conn, r.Err())
 	}
 	return rows, nil
+}
+
+// postgresArgs gives pgx UUIDs as its own type: others it takes for a driver.Valuer, which it asks for a text, cannot use as
+// it is, and takes apart again, for every parameter of every statement.
+func postgresArgs(args []any) []any {
+	own := args
+	for i, arg := range args {
+		id, ok := arg.(uuid.UUID)
+		if !ok {
+			continue
+		}
+		if &own[0] == &args[0] {
+			own = slices.Clone(args)
+		}
+		own[i] = pgtype.UUID{Bytes: id, Valid: true}
+	}
+	return own
 }
 
 // pgRows are rows that hold a connection. The first of them has been read ahead.

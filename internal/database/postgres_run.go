@@ -68,7 +68,7 @@ func (p *postgres) runOnce(ctx context.Context, b *Batch) (map[int]*fetchedRows,
 		if err := p.prepare(ctx, conn, statement); err != nil {
 			return nil, err
 		}
-		pipeline.Queue(statement.name, b.ops[i].args...)
+		pipeline.Queue(statement.name, postgresArgs(b.ops[i].args)...)
 	}
 	results := conn.Conn().SendBatch(context.WithValue(ctx, inBatch{}, true), pipeline)
 	fetched, err := readResults(results, b.ops)

@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -10,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"gorm.io/gorm"
@@ -18,13 +18,9 @@ import (
 
 // sqlite is the engine over one file: a pool of readers, and one writer with group commit.
 type sqlite struct {
-	readers *sql.DB
-	writer  *sql.DB // of one connection
-	// slots bounds the reads under way to the readers there are, so that waiting for one honours the context while the
-	// read itself needs none.
-	slots     chan struct{}
-	preparing sync.RWMutex
-	prepared  map[*texts]*sql.Stmt // of the readers
+	reading   *liteReaders
+	readers   *sql.DB // of GORM
+	writer    *sql.DB // of one connection
 	group     *group
 	exchanges atomic.Int64
 	committed atomic.Int64
@@ -41,12 +37,16 @@ func openSQLite(ctx context.Context, path string) (*sqlite, error) {
 		return nil, err
 	}
 	readers := max(4, 2*runtime.NumCPU())
-	s := &sqlite{slots: make(chan struct{}, readers), prepared: make(map[*texts]*sql.Stmt)}
-	var err error
+	forReaders := []string{"cache_size(-8192)", "query_only(1)"}
+	connector, err := fileConnector(path, "deferred", forReaders...)
+	if err != nil {
+		return nil, err
+	}
+	s := &sqlite{reading: newLiteReaders(connector, readers)}
 	if s.writer, err = openFile(path, 1, "immediate", "cache_size(-32768)"); err != nil {
 		return nil, err
 	}
-	if s.readers, err = openFile(path, readers, "deferred", "cache_size(-8192)", "query_only(1)"); err != nil {
+	if s.readers, err = openFile(path, readers, "deferred", forReaders...); err != nil {
 		return nil, errors.Join(err, s.writer.Close())
 	}
 	// The writer comes first: it turns a new file to WAL, which readers must find.
@@ -73,10 +73,15 @@ func createFile(path string) error {
 	return nil
 }
 
-func openFile(path string, conns int, txlock string, more ...string) (*sql.DB, error) {
+// fileConnector opens connections to the file, with further pragmas.
+func fileConnector(path, txlock string, more ...string) (driver.Connector, error) {
 	query := url.Values{"_txlock": {txlock}, "_pragma": append(append([]string(nil), pragmas...), more...)}
 	name := "file:" + strings.ReplaceAll((&url.URL{Path: path}).EscapedPath(), ":", "%3A") + "?" + query.Encode()
-	connector, err := newConnector(name)
+	return newConnector(name)
+}
+
+func openFile(path string, conns int, txlock string, more ...string) (*sql.DB, error) {
+	connector, err := fileConnector(path, txlock, more...)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +98,7 @@ func (s *sqlite) gormDialector() gorm.Dialector { return newGormSQLite(s) }
 
 func (s *sqlite) close() error {
 	s.group.stop()
-	if err := errors.Join(s.readers.Close(), s.writer.Close()); err != nil {
+	if err := errors.Join(s.reading.close(), s.readers.Close(), s.writer.Close()); err != nil {
 		return fmt.Errorf("close the database: %w", err)
 	}
 	return nil

@@ -94,13 +94,9 @@ func (c *liteConn) exec(s Stmt, args ...any) error {
 
 // query returns all rows: a statement that is not read to its end may not have done its all.
 func (c *liteConn) query(s Stmt, args ...any) ([][]driver.Value, error) {
-	stmt, values, err := c.prepare(s.texts, args)
+	rows, err := c.rows(s.texts, args)
 	if err != nil {
 		return nil, err
-	}
-	rows, err := stmt.QueryContext(context.Background(), values)
-	if err != nil {
-		return nil, sqliteError(err)
 	}
 	var all [][]driver.Value
 	for columns := len(rows.Columns()); err == nil; {
@@ -116,6 +112,19 @@ func (c *liteConn) query(s Stmt, args ...any) ([][]driver.Value, error) {
 		return nil, sqliteError(err)
 	}
 	return all, nil
+}
+
+// rows executes a statement and returns its rows, which have to be closed.
+func (c *liteConn) rows(t *texts, args []any) (driver.Rows, error) {
+	stmt, values, err := c.prepare(t, args)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := stmt.QueryContext(context.Background(), values)
+	if err != nil {
+		return nil, sqliteError(err)
+	}
+	return rows, nil
 }
 
 func (c *liteConn) prepare(t *texts, args []any) (driverStmt, []driver.NamedValue, error) {

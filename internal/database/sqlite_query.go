@@ -2,8 +2,10 @@ package database
 
 import (
 	"context"
-	"database/sql"
+	"database/sql/driver"
+	"errors"
 	"fmt"
+	"io"
 )
 
 func (s *sqlite) queryRow(ctx context.Context, t *texts, args, dest []any) error {
@@ -38,56 +40,28 @@ func (s *sqlite) start(ctx context.Context, t *texts, args []any) (*liteRows, er
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("read: %w", err)
 	}
-	select {
-	case s.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for a reader: %w", ctx.Err())
-	}
-	rows, err := s.read(context.WithoutCancel(ctx), t, args) //nolint:rowserrcheck // by liteRows
-	if err != nil {
-		<-s.slots
-		return nil, sqliteError(err)
-	}
-	s.exchanges.Add(1)
-	return &liteRows{engine: s, ctx: ctx, rows: rows}, nil
-}
-
-func (s *sqlite) read(ctx context.Context, t *texts, args []any) (*sql.Rows, error) {
-	stmt, err := s.statement(ctx, t) //nolint:sqlclosecheck // kept until the readers are closed
+	conn, err := s.reading.take(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return stmt.QueryContext(ctx, args...) // classified by the caller
-}
-
-// statement is the prepared statement of the readers.
-func (s *sqlite) statement(ctx context.Context, t *texts) (*sql.Stmt, error) {
-	s.preparing.RLock()
-	stmt, ok := s.prepared[t]
-	s.preparing.RUnlock()
-	if ok {
-		return stmt, nil
-	}
-	s.preparing.Lock()
-	defer s.preparing.Unlock()
-	if stmt, ok := s.prepared[t]; ok {
-		return stmt, nil
-	}
-	stmt, err := s.readers.PrepareContext(ctx, t.sqlite) //nolint:sqlclosecheck // kept until the readers are closed
+	rows, err := conn.rows(t, args) //nolint:contextcheck // see above
 	if err != nil {
-		return nil, err // classified by the caller
+		s.reading.put(conn)
+		return nil, err
 	}
-	s.prepared[t] = stmt
-	return stmt, nil
+	s.exchanges.Add(1)
+	return &liteRows{readers: s.reading, conn: conn, ctx: ctx, rows: rows, row: make([]driver.Value, len(rows.Columns()))}, nil
 }
 
 // liteRows are rows that hold a reader.
 type liteRows struct {
-	engine *sqlite
-	ctx    context.Context // of this one call
-	rows   *sql.Rows
-	closed bool
-	err    error
+	readers *liteReaders
+	conn    *liteConn
+	ctx     context.Context // of this one call
+	rows    driver.Rows
+	row     []driver.Value
+	closed  bool
+	err     error
 }
 
 // Next implements Rows.
@@ -100,7 +74,10 @@ func (r *liteRows) Next() bool {
 		r.Close()
 		return false
 	}
-	if !r.rows.Next() {
+	if err := r.rows.Next(r.row); err != nil {
+		if !errors.Is(err, io.EOF) {
+			r.err = sqliteError(err)
+		}
 		r.Close()
 		return false
 	}
@@ -109,7 +86,10 @@ func (r *liteRows) Next() bool {
 
 // Scan implements Rows.
 func (r *liteRows) Scan(dest ...any) error {
-	return r.rows.Scan(blobTargets(dest)...) // about the destinations
+	if r.closed {
+		return errors.New("database: there is no row to scan")
+	}
+	return assignAll(dest, r.row)
 }
 
 // Err implements Rows.
@@ -121,30 +101,10 @@ func (r *liteRows) Close() {
 		return
 	}
 	r.closed = true
-	err := r.rows.Close()
-	if ended := r.rows.Err(); ended != nil {
-		err = ended
-	}
-	if r.err == nil {
+	if err := r.rows.Close(); err != nil && r.err == nil {
 		r.err = sqliteError(err)
 	}
-	<-r.engine.slots
-}
-
-// blobTargets replaces *[]byte by a scanner that tells an empty blob from NULL.
-func blobTargets(dest []any) []any {
-	replaced := dest
-	for i, d := range dest {
-		target, ok := d.(*[]byte)
-		if !ok {
-			continue
-		}
-		if &replaced[0] == &dest[0] {
-			replaced = append([]any(nil), dest...)
-		}
-		replaced[i] = (*blob)(target)
-	}
-	return replaced
+	r.readers.put(r.conn)
 }
 
 type blob []byte

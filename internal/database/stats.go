@@ -26,9 +26,11 @@ func (p *postgres) stats() Stats {
 
 func (s *sqlite) stats() Stats {
 	readers, writer := s.readers.Stats(), s.writer.Stats()
+	used, idle, most := s.reading.stats()
 	return Stats{
-		Used: int64(readers.InUse + writer.InUse), Idle: int64(readers.Idle + writer.Idle),
-		Max:    int64(readers.MaxOpenConnections + writer.MaxOpenConnections),
+		Used:   int64(used + readers.InUse + writer.InUse),
+		Idle:   int64(idle + readers.Idle + writer.Idle),
+		Max:    int64(most + readers.MaxOpenConnections + writer.MaxOpenConnections),
 		Groups: s.group.groups.Load(), Grouped: s.group.grouped.Load(),
 	}
 }

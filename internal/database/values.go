@@ -38,7 +38,11 @@ func (c *valueCursor) Next() bool {
 
 // Scan implements Rows.
 func (c *valueCursor) Scan(dest ...any) error {
-	row := c.values[c.at]
+	return assignAll(dest, c.values[c.at])
+}
+
+// assignAll stores the values of a row.
+func assignAll(dest []any, row []driver.Value) error {
 	if len(dest) != len(row) {
 		return fmt.Errorf("database: %d columns for %d destinations", len(row), len(dest))
 	}

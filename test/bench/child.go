@@ -33,11 +33,16 @@ type child struct {
 
 // start runs a program whose output goes to a log in the stage's folder. Its environment is env and little else.
 func (st *stage) start(name string, env []string, path string, args ...string) (*child, error) {
-	return st.startAs(nil, name, env, path, args...)
+	return st.startAs(nil, nil, name, env, path, args...)
 }
 
-// startAs is start as another user; nil is this one.
-func (st *stage) startAs(user *syscall.Credential, name string, env []string, path string, args ...string) (*child, error) {
+// startRegistry is start on the processors that registries have for themselves, if they have any.
+func (st *stage) startRegistry(name string, env []string, path string, args ...string) (*child, error) {
+	return st.startAs(nil, st.apart, name, env, path, args...)
+}
+
+// startAs is start as another user, nil being this one, and on some processors only, nil being those of this process.
+func (st *stage) startAs(user *syscall.Credential, on processors, name string, env []string, path string, args ...string) (*child, error) {
 	c := &child{name: name, log: filepath.Join(st.dir, name+".log"), done: make(chan struct{})}
 	log, err := os.OpenFile(c.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -55,7 +60,7 @@ func (st *stage) startAs(user *syscall.Credential, name string, env []string, pa
 	dieWithParent(c.cmd.SysProcAttr)
 
 	started := make(chan error)
-	go c.run(started)
+	go c.run(started, on)
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
@@ -65,11 +70,17 @@ func (st *stage) startAs(user *syscall.Credential, name string, env []string, pa
 }
 
 // run starts the process and waits for its end on one thread: Linux sends the signal of dieWithParent when the thread
-// that started a process ends.
-func (c *child) run(started chan<- error) {
+// that started a process ends. The process inherits the processors of that thread, which ends with it where they are not
+// those of all.
+func (c *child) run(started chan<- error, on processors) {
 	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	err := c.cmd.Start()
+	err := on.take()
+	if on == nil {
+		defer runtime.UnlockOSThread()
+	}
+	if err == nil {
+		err = c.cmd.Start()
+	}
 	started <- err
 	if err != nil {
 		return

@@ -23,6 +23,7 @@ type comparing struct {
 	storage  string
 	zot      string
 	redirect bool
+	apart    bool
 }
 
 // Databases that Berth is measured on.
@@ -41,6 +42,7 @@ func runCompare(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	flags.StringVar(&c.storage, "storage", onFolder, "folder or s3: where all of them keep blobs")
 	flags.StringVar(&c.zot, "zot", "", "also start this `program`, zot, with commit on")
 	flags.BoolVar(&c.redirect, "redirect", false, "on s3, let Berth send pulls to the bucket, as Distribution does")
+	flags.BoolVar(&c.apart, "apart", false, "give the registries half of the processors, and the clients, the database and the S3 server the others")
 	flags.StringVar(&c.berth, "berth", "", "measure this `program` instead of building bin/berth")
 	flags.StringVar(&c.dir, "dir", "", "`folder` for the data of all servers; default: the system's temporary folder")
 	if err := flags.Parse(args); err != nil {
@@ -71,6 +73,12 @@ func (c *comparing) run(tb testing.TB, stdout, stderr io.Writer) error {
 		return err
 	}
 	err = l.onStage(func(st *stage) error {
+		if c.apart {
+			if st.apart, err = standApart(); err != nil {
+				return err
+			}
+			l.say("registries run on processors %v, all else on others", st.apart)
+		}
 		var more []string
 		if c.database == onPostgres {
 			more = append(more, "BERTH_DATABASE_URL="+durablePostgres(tb))
@@ -177,7 +185,7 @@ func (st *stage) zotServer(ctx context.Context, program, kind string) (*registry
 	if program, err = filepath.Abs(program); err != nil {
 		return nil, fmt.Errorf("find zot: %w", err)
 	}
-	c, err := st.start("zot", env, program, "serve", file)
+	c, err := st.startRegistry("zot", env, program, "serve", file)
 	if err != nil {
 		return nil, err
 	}

@@ -106,6 +106,7 @@ type stage struct {
 	*lab
 	dir      string
 	children []*child
+	apart    processors // of the registries alone; nil: all share all
 }
 
 // folder makes a folder of the stage.

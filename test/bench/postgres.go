@@ -49,7 +49,7 @@ func (st *stage) postgres(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the address of PostgreSQL: %w", err)
 	}
-	c, err := st.startAs(user, "postgres", nil, filepath.Join(programs, "postgres"),
+	c, err := st.startAs(user, nil, "postgres", nil, filepath.Join(programs, "postgres"),
 		"-D", data, "-p", port, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="+data)
 	if err != nil {
 		return "", err

@@ -92,7 +92,7 @@ func (st *stage) launchBerth(ctx context.Context, name, kind string, settings ..
 		env = append(env, "BERTH_STORAGE_URL=file:"+objects)
 	}
 	env = append(env, settings...)
-	c, err := st.start(name, env, st.berth, "serve")
+	c, err := st.startRegistry(name, env, st.berth, "serve")
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +185,7 @@ func (st *stage) peerServerOn(ctx context.Context, kind string) (*registry, erro
 	if err := os.WriteFile(file, fmt.Appendf(nil, peerConfig, storage, addr), 0o600); err != nil {
 		return nil, fmt.Errorf("configure distribution: %w", err)
 	}
-	c, err := st.start("distribution", append(env, "OTEL_TRACES_EXPORTER=none"), path, "serve", file)
+	c, err := st.startRegistry("distribution", append(env, "OTEL_TRACES_EXPORTER=none"), path, "serve", file)
 	if err != nil {
 		return nil, err
 	}

@@ -20,3 +20,11 @@ func peakMemory(int) (int64, error) { return 0, errors.New("peak memory is measu
 func residentMemory(int) (int64, error) { return 0, errors.New("memory is measured on Linux only") }
 
 func loadAverage() float64 { return 0 }
+
+type processors []int
+
+func (processors) take() error { return nil }
+
+func standApart() (processors, error) {
+	return nil, errors.New("processors are shared out on Linux only")
+}

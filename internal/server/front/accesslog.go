@@ -35,7 +35,18 @@ func (e *edge) logRequest(r *http.Request, w *response, record *reqlog.Record, b
 	if gone {
 		attrs = append(attrs, slog.Bool("client_gone", true))
 	}
-	e.logger.LogAttrs(r.Context(), requestLevel(r, w.status, gone), "request", attrs...)
+	e.log(r.Context(), requestLevel(r, w.status, gone), "request", attrs)
+}
+
+// log is slog.Logger.LogAttrs without the search for the line of the program that logs, which costs a tenth of it.
+func (e *edge) log(ctx context.Context, level slog.Level, message string, attrs []slog.Attr) {
+	handler := e.logger.Handler()
+	if !handler.Enabled(ctx, level) {
+		return
+	}
+	record := slog.NewRecord(time.Now(), level, message, 0)
+	record.AddAttrs(attrs...)
+	_ = handler.Handle(ctx, record) // as LogAttrs does: where would one say so?
 }
 
 // clientGone tells whether the client gave the request up before its answer was complete. Until then nothing else ends
