@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,7 +82,11 @@ func (c *comparing) run(tb testing.TB, stdout, stderr io.Writer) error {
 		}
 		var more []string
 		if c.database == onPostgres {
-			more = append(more, "BERTH_DATABASE_URL="+durablePostgres(tb))
+			url, err := durablePostgres(tb)
+			if err != nil {
+				return err
+			}
+			more = append(more, "BERTH_DATABASE_URL="+url)
 		}
 		if c.redirect {
 			more = append(more, "BERTH_STORAGE_REDIRECT=true")
@@ -128,10 +133,29 @@ func (c *comparing) aim(name string) float64 {
 	return usual
 }
 
-// durablePostgres is a fresh database on a server that keeps what it has committed, which those of tests do not.
-func durablePostgres(tb testing.TB) string {
+// durablePostgres is a fresh database on a server that keeps what it has committed, which those of tests do not. It is reached
+// by a socket of the file system, as a database on the registry's own host is.
+func durablePostgres(tb testing.TB) (string, error) {
 	tb.Helper()
-	return testenv.PostgresServer(tb, "fsync=on", "full_page_writes=on", "synchronous_commit=on", "shared_buffers=256MB").URL(tb)
+	dir, err := os.MkdirTemp("", "berth-pg-")
+	if err != nil {
+		return "", fmt.Errorf("make the folder of the socket: %w", err)
+	}
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) }) // a folder of nothing
+	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil { //nolint:gosec // the server may have a user of its own
+		return "", fmt.Errorf("open the folder of the socket: %w", err)
+	}
+	server := testenv.PostgresServer(tb, "fsync=on", "full_page_writes=on", "synchronous_commit=on", "shared_buffers=256MB",
+		"unix_socket_directories="+dir)
+	database, err := url.Parse(server.URL(tb))
+	if err != nil {
+		return "", fmt.Errorf("find the database: %w", err)
+	}
+	query := database.Query()
+	query.Set("host", dir)
+	query.Set("port", database.Port())
+	database.Host, database.RawQuery = "", query.Encode()
+	return database.String(), nil
 }
 
 // zotConfig has what zot needs to be compared: commit syncs each file.
