@@ -141,8 +141,8 @@ func durablePostgres(tb testing.TB) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("make the folder of the socket: %w", err)
 	}
-	tb.Cleanup(func() { _ = os.RemoveAll(dir) }) // a folder of nothing
-	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil { //nolint:gosec // the server may have a user of its own
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) })               // a folder of nothing
+	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil { // the server may have a user of its own
 		return "", fmt.Errorf("open the folder of the socket: %w", err)
 	}
 	server := testenv.PostgresServer(tb, "fsync=on", "full_page_writes=on", "synchronous_commit=on", "shared_buffers=256MB",
