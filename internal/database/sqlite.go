@@ -19,7 +19,7 @@ import (
 // sqlite is the engine over one file: a pool of readers, and one writer with group commit.
 type sqlite struct {
 	reading   *liteReaders
-	readers   *sql.DB // of GORM
+	readers   *sql.DB // those of reading, for GORM
 	writer    *sql.DB // of one connection
 	group     *group
 	exchanges atomic.Int64
@@ -37,21 +37,18 @@ func openSQLite(ctx context.Context, path string) (*sqlite, error) {
 		return nil, err
 	}
 	readers := max(4, 2*runtime.NumCPU())
-	forReaders := []string{"cache_size(-8192)", "query_only(1)"}
-	connector, err := fileConnector(path, "deferred", forReaders...)
+	connector, err := fileConnector(path, "deferred", "cache_size(-8192)", "query_only(1)")
 	if err != nil {
 		return nil, err
 	}
 	s := &sqlite{reading: newLiteReaders(connector, readers)}
+	s.readers = s.reading.lend()
 	if s.writer, err = openFile(path, 1, "immediate", "cache_size(-32768)"); err != nil {
 		return nil, err
 	}
-	if s.readers, err = openFile(path, readers, "deferred", forReaders...); err != nil {
-		return nil, errors.Join(err, s.writer.Close())
-	}
 	// The writer comes first: it turns a new file to WAL, which readers must find.
 	if err := s.writer.PingContext(ctx); err != nil {
-		return nil, errors.Join(sqliteError(err), s.writer.Close(), s.readers.Close())
+		return nil, errors.Join(sqliteError(err), s.readers.Close(), s.writer.Close())
 	}
 	s.group = startGroup(s) //nolint:contextcheck // it works until the database is closed
 	return s, nil
@@ -98,7 +95,7 @@ func (s *sqlite) gormDialector() gorm.Dialector { return newGormSQLite(s) }
 
 func (s *sqlite) close() error {
 	s.group.stop()
-	if err := errors.Join(s.reading.close(), s.readers.Close(), s.writer.Close()); err != nil {
+	if err := errors.Join(s.readers.Close(), s.reading.close(), s.writer.Close()); err != nil {
 		return fmt.Errorf("close the database: %w", err)
 	}
 	return nil

@@ -50,7 +50,7 @@ func (s *sqlite) start(ctx context.Context, t *texts, args []any) (*liteRows, er
 		return nil, err
 	}
 	s.exchanges.Add(1)
-	return &liteRows{readers: s.reading, conn: conn, ctx: ctx, rows: rows, row: make([]driver.Value, len(rows.Columns()))}, nil
+	return &liteRows{readers: s.reading, conn: conn, ctx: ctx, rows: rows}, nil
 }
 
 // liteRows are rows that hold a reader.
@@ -59,7 +59,7 @@ type liteRows struct {
 	conn    *liteConn
 	ctx     context.Context // of this one call
 	rows    driver.Rows
-	row     []driver.Value
+	row     []driver.Value // nil before the first Next, and after the last
 	closed  bool
 	err     error
 }
@@ -74,6 +74,9 @@ func (r *liteRows) Next() bool {
 		r.Close()
 		return false
 	}
+	if r.row == nil {
+		r.row = make([]driver.Value, len(r.rows.Columns()))
+	}
 	if err := r.rows.Next(r.row); err != nil {
 		if !errors.Is(err, io.EOF) {
 			r.err = sqliteError(err)
@@ -86,7 +89,7 @@ func (r *liteRows) Next() bool {
 
 // Scan implements Rows.
 func (r *liteRows) Scan(dest ...any) error {
-	if r.closed {
+	if r.row == nil {
 		return errors.New("database: there is no row to scan")
 	}
 	return assignAll(dest, r.row)
@@ -100,7 +103,7 @@ func (r *liteRows) Close() {
 	if r.closed {
 		return
 	}
-	r.closed = true
+	r.closed, r.row = true, nil
 	if err := r.rows.Close(); err != nil && r.err == nil {
 		r.err = sqliteError(err)
 	}

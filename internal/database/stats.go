@@ -25,12 +25,10 @@ func (p *postgres) stats() Stats {
 }
 
 func (s *sqlite) stats() Stats {
-	readers, writer := s.readers.Stats(), s.writer.Stats()
 	used, idle, most := s.reading.stats()
+	writer := s.writer.Stats()
 	return Stats{
-		Used:   int64(used + readers.InUse + writer.InUse),
-		Idle:   int64(idle + readers.Idle + writer.Idle),
-		Max:    int64(most + readers.MaxOpenConnections + writer.MaxOpenConnections),
+		Used: int64(used + writer.InUse), Idle: int64(idle + writer.Idle), Max: int64(most + writer.MaxOpenConnections),
 		Groups: s.group.groups.Load(), Grouped: s.group.grouped.Load(),
 	}
 }

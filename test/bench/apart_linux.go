@@ -34,6 +34,33 @@ func (p processors) give(thread int) error {
 	return nil
 }
 
+// giveAll has all threads of this process run on these processors only. A thread inherits them from the one that makes it;
+// one that was made meanwhile by one that did not have them yet is found by looking again.
+func (p processors) giveAll() error {
+	given := map[int]bool{}
+	for more := true; more; {
+		threads, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			return fmt.Errorf("find the threads: %w", err)
+		}
+		more = false
+		for _, one := range threads {
+			id, err := strconv.Atoi(one.Name())
+			if err != nil {
+				return fmt.Errorf("find the threads: %w", err)
+			}
+			if given[id] {
+				continue
+			}
+			if err := p.give(id); err != nil && !errors.Is(err, unix.ESRCH) {
+				return err
+			}
+			given[id], more = true, true
+		}
+	}
+	return nil
+}
+
 // standApart leaves the first half of the processors to others, which it returns, and has this process run on the rest.
 func standApart() (processors, error) {
 	var set unix.CPUSet
@@ -50,18 +77,8 @@ func standApart() (processors, error) {
 		return nil, errors.New("registries and clients cannot have processors of their own: there is only one")
 	}
 	theirs, ours := all[:len(all)/2], all[len(all)/2:]
-	threads, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		return nil, fmt.Errorf("find the threads: %w", err)
-	}
-	for _, one := range threads { // a thread that begins now comes from one of them, and inherits
-		id, err := strconv.Atoi(one.Name())
-		if err != nil {
-			return nil, fmt.Errorf("find the threads: %w", err)
-		}
-		if err := ours.give(id); err != nil && !errors.Is(err, unix.ESRCH) {
-			return nil, err
-		}
+	if err := ours.giveAll(); err != nil {
+		return nil, err
 	}
 	runtime.GOMAXPROCS(len(ours))
 	return theirs, nil
