@@ -12,22 +12,22 @@ import (
 
 // Program runs the body of a program that is no test with what tests get: servers, databases, buckets and tools. What
 // a test would log goes to standard error. It returns the exit code, 1 after a failure, when all servers have stopped
-// and their files are gone, as Main does.
+// and their files are gone, as Main does. Signals are the program's own: one ends the context, and with it the body.
 func Program(ctx context.Context, body func(tb testing.TB)) int {
 	p := &program{ctx: ctx}
-	return run(func() int {
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			defer p.cleanUp()
-			body(p)
-		}()
-		<-ended
-		if p.Failed() {
-			return 1
-		}
-		return 0
-	})
+	host.open()
+	defer host.close()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer p.cleanUp()
+		body(p)
+	}()
+	<-ended
+	if p.Failed() {
+		return 1
+	}
+	return 0
 }
 
 // program is the part of a testing.TB that this package, and what it hands its servers to, needs.
