@@ -111,15 +111,7 @@ func TestSQLiteCloseWithRowsOpen(t *testing.T) {
 func TestSQLiteReaderThatCannotBeOpened(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "berth.db")
-	db, err := database.Open(t.Context(), database.Config{URL: "sqlite:" + file})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	db := dbtest.Open(t, "sqlite:"+file)
 	held, err := db.Query(t.Context(), one) // with a reader that is open
 	if err != nil {
 		t.Fatal(err)

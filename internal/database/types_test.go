@@ -183,3 +183,21 @@ func TestTypesBadArguments(t *testing.T) {
 		wantIsNot(t, db.Run(t.Context(), &b), database.ErrUnavailable)
 	})
 }
+
+// A UUID is given to the drivers in types of their own; where a statement wants a text, it is the usual one.
+func TestUUIDAsText(t *testing.T) {
+	asText := database.SQL("SELECT {text:$1}")
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		id := uuid.New()
+		var read, queried string
+		if err := db.QueryRow(t.Context(), asText, id).Scan(&read); err != nil {
+			t.Fatal(err)
+		}
+		run(t, db, func(b *database.Batch) {
+			b.Query(func(r database.Rows) error { return r.Scan(&queried) }, asText, id)
+		})
+		if read != id.String() || queried != read {
+			t.Errorf("a read says %q and a batch %q, want %q", read, queried, id)
+		}
+	})
+}
