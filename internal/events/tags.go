@@ -7,8 +7,8 @@ import (
 )
 
 // tagged is the tag $8 of the repository $7 of the webhook's project.
-const tagged = ` FROM repositories r JOIN tags t ON t.repository_id = r.id AND t.name = {text:$8}
-	WHERE r.project_id = w.project_id AND r.path = {text:$7}`
+const tagged = ` FROM tags t WHERE t.name = {text:$8}
+	AND t.repository_id = (SELECT r.id FROM repositories r WHERE r.project_id = w.project_id AND r.path = {text:$7})`
 
 var (
 	appendMove = database.SQL(insert + `{text:$4}, {text:$5}, {bigint:$6}, {bigint:$6},

@@ -49,8 +49,8 @@ const (
 	accountOfProject = `(SELECT r.account_id FROM projects r WHERE r.id = {uuid:$1})`
 
 	repository = `(SELECT r.id FROM repositories r WHERE r.project_id = $1 AND r.path = {text:$3})`
-	newTags    = `SELECT 1 FROM {each:$4} WHERE NOT EXISTS (SELECT 1 FROM tags h
-		WHERE h.repository_id = ` + repository + ` AND h.name = each.value AND h.deleted_at IS NULL)`
+	newTags    = `SELECT 1 FROM {each:$4} WHERE (SELECT 1 FROM tags h
+		WHERE h.repository_id = ` + repository + ` AND h.name = each.value AND h.deleted_at IS NULL) IS NULL`
 )
 
 // RequireProjects adds to b, after a project has become a user's, that the account has not too many.

@@ -39,16 +39,16 @@ type Blob struct {
 }
 
 const visibleLink = `
-	FROM repositories r
-	JOIN repository_blobs l ON l.repository_id = r.id AND l.digest = $3 AND l.deleted_at IS NULL
+	FROM repository_blobs l
 	JOIN blobs b ON b.id = l.blob_id AND b.damaged_at IS NULL`
 
+const thisLink = `
+	WHERE l.repository_id = ` + shownRepository + ` AND l.digest = $3 AND l.deleted_at IS NULL AND ` + linkAllowed
+
 var (
-	blobStat = database.SQL(`SELECT b.size, l.keep_until` + visibleLink + `
-		WHERE r.project_id = $1 AND r.path = $2 AND r.deleted_at IS NULL AND ` + linkAllowed)
+	blobStat = database.SQL(`SELECT b.size, l.keep_until` + visibleLink + thisLink)
 	blobChunks = database.SQL(`SELECT b.size, l.keep_until, c.object_key, c.start, c.size` + visibleLink + `
-		LEFT JOIN chunks c ON c.owner_id = b.id
-		WHERE r.project_id = $1 AND r.path = $2 AND r.deleted_at IS NULL AND ` + linkAllowed + ` ORDER BY c.start`)
+		LEFT JOIN chunks c ON c.owner_id = b.id` + thisLink + ` ORDER BY c.start`)
 )
 
 // BlobStat looks a blob up without its chunks. It returns ErrNotFound where the repository does not show it.
@@ -116,7 +116,7 @@ func Link(b *database.Batch, project uuid.UUID, path string, d digest.Digest, no
 var keepLink = database.SQL(`
 	UPDATE repository_blobs SET keep_until = $4
 	WHERE digest = $3 AND deleted_at IS NULL
-	  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
+	  AND repository_id = ` + shownRepository + `
 	  AND NOT EXISTS (SELECT 1 FROM digest_blocklist x WHERE x.digest = $3)
 	  AND NOT EXISTS (SELECT 1 FROM blobs b WHERE b.digest = $3 AND b.damaged_at IS NOT NULL)
 	RETURNING 1`)
@@ -148,12 +148,12 @@ var (
 	mountFrom = database.SQL(`
 		INSERT INTO repository_blobs (repository_id, digest, blob_id, created_at, keep_until)
 		SELECT t.id, l.digest, l.blob_id, {bigint:$6}, {bigint:$7}
-		FROM repositories t, repositories r
-		JOIN projects s ON s.id = r.project_id AND s.epoch = $8 AND s.state = $9
-		JOIN repository_blobs l ON l.repository_id = r.id AND l.digest = $3 AND l.deleted_at IS NULL
+		FROM repositories t, repository_blobs l
 		JOIN blobs b ON b.id = l.blob_id AND b.damaged_at IS NULL
 		WHERE t.project_id = $1 AND t.path = $2
-		  AND r.project_id = $4 AND r.path = $5 AND r.deleted_at IS NULL AND ` + linkAllowed + `
+		  AND l.repository_id = (SELECT r.id FROM repositories r JOIN projects s ON s.id = r.project_id
+			WHERE r.project_id = $4 AND r.path = $5 AND r.deleted_at IS NULL AND s.epoch = $8 AND s.state = $9)
+		  AND l.digest = $3 AND l.deleted_at IS NULL AND ` + linkAllowed + `
 		ON CONFLICT (repository_id, digest) DO UPDATE SET blob_id = excluded.blob_id,
 			keep_until = CASE WHEN repository_blobs.keep_until > excluded.keep_until
 				THEN repository_blobs.keep_until ELSE excluded.keep_until END,
@@ -164,8 +164,9 @@ var (
 		SELECT t.id, b.digest, b.id, {bigint:$4}, {bigint:$5}
 		FROM repositories t JOIN blobs b ON b.digest = $3 AND b.damaged_at IS NULL
 		WHERE t.project_id = $1 AND t.path = $2
-		  AND EXISTS (SELECT 1 FROM repositories r JOIN repository_blobs l ON l.repository_id = r.id
-			WHERE r.project_id = $1 AND r.deleted_at IS NULL AND l.digest = $3 AND l.deleted_at IS NULL AND ` + linkAllowed + `)
+		  AND EXISTS (SELECT 1 FROM repositories r WHERE r.project_id = $1 AND r.deleted_at IS NULL AND (
+			SELECT 1 FROM repository_blobs l
+			WHERE l.repository_id = r.id AND l.digest = $3 AND l.deleted_at IS NULL AND ` + linkAllowed + `) = 1)
 		ON CONFLICT (repository_id, digest) DO UPDATE SET blob_id = excluded.blob_id,
 			keep_until = CASE WHEN repository_blobs.keep_until > excluded.keep_until
 				THEN repository_blobs.keep_until ELSE excluded.keep_until END,
@@ -213,7 +214,7 @@ var (
 	lockLink = database.SQL(`
 		SELECT 1 FROM repository_blobs
 		WHERE digest = $3 AND deleted_at IS NULL
-		  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
+		  AND repository_id = ` + shownRepository + `
 		{update}`)
 	hideLink = database.SQL(`
 		UPDATE repository_blobs SET deleted_at = $4, purge_after = $5, deletion = NULL

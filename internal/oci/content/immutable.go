@@ -54,8 +54,9 @@ func above(digest string) string {
 }
 
 var (
-	requireFreeTags = database.SQL(`SELECT 1 WHERE NOT EXISTS (SELECT 1 ` + liveTags + `
-		AND t.name IN (SELECT each.value FROM {each:$3}) AND t.digest <> $4 AND ` + ruled + `)`)
+	requireFreeTags = database.SQL(`SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM repositories r, {each:$3}
+		WHERE r.project_id = $1 AND r.path = $2 AND (SELECT 1 FROM tags t WHERE t.repository_id = r.id AND t.name = each.value
+			AND t.deleted_at IS NULL AND t.digest <> $4 AND ` + ruled + `) = 1)`)
 	// What an immutable tag names must stay whole: an index without its manifests is none.
 	requireFreeManifest = database.SQL(above("{text:$3}") + `SELECT 1 WHERE NOT EXISTS (SELECT 1 ` + liveTags + `
 		AND (t.digest = $3 OR t.digest IN (SELECT digest FROM above)) AND ` + ruled + `)`)

@@ -18,7 +18,7 @@ var (
 	listTags = database.SQL(`
 		SELECT coalesce(string_agg(name, ' '), '') FROM (
 			SELECT name FROM tags m WHERE deleted_at IS NULL AND name > $3 AND ` + manifestsAllowed + `
-			  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
+			  AND repository_id = ` + shownRepository + `
 			ORDER BY name LIMIT {limit:$4}) AS page`)
 	// The sum of the annotations before a row bounds what is read: each may be as long as a manifest.
 	listReferrers = database.SQL(`
@@ -28,7 +28,7 @@ var (
 			FROM manifests m
 			WHERE ` + manifestsAllowed + ` AND subject_digest = $3 AND digest > $4 AND deleted_at IS NULL
 			  AND ({text:$5} = '' OR artifact_type = $5)
-			  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
+			  AND repository_id = ` + shownRepository + `
 			WINDOW list AS (ORDER BY digest ROWS UNBOUNDED PRECEDING)
 			ORDER BY digest LIMIT {limit:$6}) AS page
 		WHERE place <= 2 OR before <= {bigint:$7} ORDER BY digest`)

@@ -37,20 +37,19 @@ type Manifest struct {
 }
 
 const byTag = `
-	FROM repositories r
-	JOIN tags t ON t.repository_id = r.id AND t.name = $3 AND t.deleted_at IS NULL
-	JOIN manifests m ON m.repository_id = r.id AND m.digest = t.digest AND m.deleted_at IS NULL
-	WHERE r.project_id = $1 AND r.path = $2 AND r.deleted_at IS NULL AND ` + manifestAllowed
+	FROM manifests m
+	WHERE (m.repository_id, m.digest) = (SELECT t.repository_id, t.digest FROM tags t
+		WHERE t.repository_id = ` + shownRepository + ` AND t.name = $3 AND t.deleted_at IS NULL)
+	  AND m.deleted_at IS NULL AND ` + manifestAllowed
 
 const byDigest = `
-	FROM repositories r
-	JOIN manifests m ON m.repository_id = r.id AND m.digest = $3 AND m.deleted_at IS NULL
-	WHERE r.project_id = $1 AND r.path = $2 AND r.deleted_at IS NULL AND ` + manifestAllowed
+	FROM manifests m
+	WHERE m.repository_id = ` + shownRepository + ` AND m.digest = $3 AND m.deleted_at IS NULL AND ` + manifestAllowed
 
 const (
-	manifestHead = `SELECT r.id, m.digest, m.media_type, m.size, coalesce(m.last_pulled_at, 0), NULL`
+	manifestHead = `SELECT m.repository_id, m.digest, m.media_type, m.size, coalesce(m.last_pulled_at, 0), NULL`
 	// A manifest's bytes travel with its row up to 64 KiB. Larger ones are read on their own and cached.
-	manifestFull = `SELECT r.id, m.digest, m.media_type, m.size, coalesce(m.last_pulled_at, 0), CASE WHEN m.size <= 65536 THEN m.content END`
+	manifestFull = `SELECT m.repository_id, m.digest, m.media_type, m.size, coalesce(m.last_pulled_at, 0), CASE WHEN m.size <= 65536 THEN m.content END`
 )
 
 var (
@@ -141,7 +140,12 @@ type NewManifest struct {
 	Actor string
 }
 
-const thisRepository = `(SELECT id FROM repositories WHERE project_id = $1 AND path = $2)`
+// The repository is a subquery, and so is what lists lead to below: not a table that is joined. A planner that knows little of the
+// tables, such as of those of a new database, may begin a join with every tag of that name, or every manifest of the repository.
+const (
+	thisRepository  = `(SELECT id FROM repositories WHERE project_id = $1 AND path = $2)`
+	shownRepository = `(SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)`
+)
 
 var (
 	upsertManifest = database.SQL(`
@@ -159,10 +163,10 @@ var (
 	// an index of those alone.
 	requireBlobs = database.SQL(`
 		SELECT 1 FROM (SELECT count(*) AS found FROM (
-			SELECT 1 FROM repository_blobs WHERE repository_id = ` + thisRepository + `
-			  AND deleted_at IS NULL AND digest IN (SELECT each.value FROM {each:$3})
-			  AND NOT EXISTS (SELECT 1 FROM blobs b WHERE b.id = blob_id AND b.damaged_at IS NOT NULL)
-			ORDER BY digest {share}) AS links) AS counted
+			SELECT (SELECT 1 FROM repository_blobs WHERE repository_id = ` + thisRepository + `
+				AND digest = wanted.value AND deleted_at IS NULL
+				AND NOT EXISTS (SELECT 1 FROM blobs b WHERE b.id = blob_id AND b.damaged_at IS NOT NULL) {share}) AS shown
+			FROM (SELECT DISTINCT each.value FROM {each:$3} ORDER BY each.value) AS wanted) AS links WHERE shown = 1) AS counted
 		WHERE found = {bigint:$4}`)
 	insertManifestBlobs = database.SQL(`
 		INSERT INTO manifest_blobs (repository_id, manifest_digest, blob_digest)
@@ -170,9 +174,10 @@ var (
 		ON CONFLICT DO NOTHING`)
 	insertForeignBlobs = database.SQL(`
 		INSERT INTO manifest_blobs (repository_id, manifest_digest, blob_digest)
-		SELECT l.repository_id, {text:$3}, l.digest FROM (SELECT repository_id, digest FROM repository_blobs
-			WHERE repository_id = ` + thisRepository + ` AND deleted_at IS NULL
-			  AND digest IN (SELECT each.value FROM {each:$4}) ORDER BY digest {share}) AS l WHERE true
+		SELECT ` + thisRepository + `, {text:$3}, links.digest FROM (
+			SELECT (SELECT digest FROM repository_blobs WHERE repository_id = ` + thisRepository + `
+				AND digest = wanted.value AND deleted_at IS NULL {share}) AS digest
+			FROM (SELECT DISTINCT each.value FROM {each:$4} ORDER BY each.value) AS wanted) AS links WHERE links.digest IS NOT NULL
 		ON CONFLICT DO NOTHING`)
 	insertManifestChildren = database.SQL(`
 		INSERT INTO manifest_children (repository_id, parent_digest, child_digest, platform)

@@ -41,8 +41,9 @@ func (p Platform) known() bool {
 // totalSize is $12, the manifest's own bytes, and the totals of those of its children ($13) that are there. Children of
 // children are in their totals.
 const totalSize = `(SELECT CASE WHEN held.bytes > 100000000000000 THEN 100000000000000 ELSE held.bytes END FROM (
-	SELECT CAST({bigint:$12} + coalesce(sum(coalesce(c.total_size, c.size)), 0) AS bigint) AS bytes FROM manifests c
-	WHERE c.repository_id = r.id AND c.deleted_at IS NULL AND c.digest IN (SELECT each.value FROM {each:$13})) AS held)`
+	SELECT CAST({bigint:$12} + coalesce(sum((SELECT coalesce(c.total_size, c.size) FROM manifests c
+		WHERE c.repository_id = r.id AND c.digest = child.value AND c.deleted_at IS NULL)), 0) AS bigint) AS bytes
+	FROM (SELECT DISTINCT each.value FROM {each:$13}) AS child) AS held)`
 
 // ownSize is the bytes of the manifest and its blobs.
 func (m *NewManifest) ownSize() int64 {

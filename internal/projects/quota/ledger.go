@@ -27,10 +27,13 @@ const (
 
 const appendDelta = `INSERT INTO usage_deltas (id, project_id, bytes, reason, at) `
 
-// shown is whether a repository of the project $2 shows the blob $3.
-const shown = `EXISTS (SELECT 1 FROM repositories r
-	JOIN repository_blobs l ON l.repository_id = r.id AND l.digest = $3 AND l.deleted_at IS NULL
-	WHERE r.project_id = $2)`
+// shown is whether a repository of the project $2 shows the blob $3. It asks one repository after the other: the other way
+// round, a popular blob would lead through the repositories of everybody.
+const shown = `EXISTS (SELECT 1 FROM repositories r WHERE r.project_id = $2 AND (SELECT 1 FROM repository_blobs l
+	WHERE l.repository_id = r.id AND l.digest = $3 AND l.deleted_at IS NULL) = 1)`
+
+// repository is the repository $3 of the project $2.
+const repository = `(SELECT r.id FROM repositories r WHERE r.project_id = $2 AND r.path = $3)`
 
 // Held is the bytes of the project $1, counted from its content: manifests, and each blob once.
 const Held = `
@@ -52,13 +55,11 @@ var (
 		WHERE b.digest = $3 AND b.size > 0 AND NOT ` + shown)
 	addManifest = database.SQL(appendDelta + `
 		SELECT {uuid:$1}, {uuid:$2}, {bigint:$5}, {text:$6}, {bigint:$7}
-		WHERE {bigint:$5} > 0 AND NOT EXISTS (SELECT 1 FROM repositories r
-			JOIN manifests m ON m.repository_id = r.id AND m.digest = $4 AND m.deleted_at IS NULL
-			WHERE r.project_id = $2 AND r.path = $3)`)
+		WHERE {bigint:$5} > 0 AND NOT EXISTS (SELECT 1 FROM manifests m
+			WHERE m.repository_id = ` + repository + ` AND m.digest = $4 AND m.deleted_at IS NULL)`)
 	removeManifest = database.SQL(appendDelta + `
-		SELECT {uuid:$1}, {uuid:$2}, -m.size, {text:$5}, {bigint:$6} FROM repositories r
-		JOIN manifests m ON m.repository_id = r.id AND m.digest = $4 AND m.deleted_at IS NULL
-		WHERE r.project_id = $2 AND r.path = $3 AND m.size > 0`)
+		SELECT {uuid:$1}, {uuid:$2}, -m.size, {text:$5}, {bigint:$6} FROM manifests m
+		WHERE m.repository_id = ` + repository + ` AND m.digest = $4 AND m.deleted_at IS NULL AND m.size > 0`)
 	// Blobs that another repository of the project shows stay.
 	removeRepository = database.SQL(appendDelta + `
 		SELECT {uuid:$1}, {uuid:$2}, -held.bytes, {text:$4}, {bigint:$5} FROM (
