@@ -14,7 +14,7 @@ var (
 	appendMove = database.SQL(insert + `{text:$4}, {text:$5}, {bigint:$6}, {bigint:$6},
 			(SELECT t.digest` + tagged + ` AND t.deleted_at IS NULL)
 		FROM webhooks w WHERE` + subscribed + `
-		  AND NOT EXISTS (SELECT 1` + tagged + ` AND t.digest = {text:$9} AND t.deleted_at IS NULL)`)
+		  AND (SELECT 1` + tagged + ` AND t.digest = {text:$9} AND t.deleted_at IS NULL) IS NULL`)
 	appendTagDeletion = database.SQL(insert + `{text:$4}, {text:$5}, {bigint:$6}, {bigint:$6}, (SELECT t.digest` + tagged + `)
 		FROM webhooks w WHERE` + subscribed)
 	appendTagDeletions = database.SQL(insert + `{text:$6} || ':' || t.name, {text:$4}, {bigint:$5}, {bigint:$5}, t.digest

@@ -57,29 +57,20 @@ func readsWholeTable(tb testing.TB, db *database.DB, statement, plan string) boo
 var isTable = database.SQL(`SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1`)
 
 // TestHotStatementsGoByIndexes runs every hot request with nothing remembered, and holds the plans of its statements to
-// testdata/plans: which indexes lead to which tables. PostgreSQL is told to avoid reading whole tables, which it
-// would otherwise prefer for these small ones; where it does all the same, there is no index.
+// testdata/plans: which indexes lead to which tables, and by which columns. PostgreSQL is told to avoid reading whole
+// tables, which it would otherwise prefer for these small ones; where it does all the same, there is no index. It knows
+// nothing of the tables, as on a new database: then it is most at liberty.
 func TestHotStatementsGoByIndexes(t *testing.T) {
 	for dialect, open := range map[string]func(testing.TB) string{
 		database.SQLite:   func(tb testing.TB) string { tb.Helper(); return "sqlite:" + filepath.Join(tb.TempDir(), "berth.db") },
 		database.Postgres: testenv.Postgres,
 	} {
 		t.Run(dialect, func(t *testing.T) {
-			log := &statementLog{}
-			url := open(t)
-			env := &ocitest.Env{DB: openRecorded(t, url, log), Name: dialect}
-			store, err := storeurl.Open(t.Context(), "file:"+filepath.Join(t.TempDir(), "objects"), storeurl.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = store.Close() })
-			env.Store = store
+			env, url, statements := hotStatements(t, dialect, open)
 			explain := explainer(t, env.DB, url)
-			for _, hot := range hotRequests(t, env) {
-				log.take()
-				hot.do()
+			for _, hot := range statements {
 				var text strings.Builder
-				for _, statement := range log.take() {
+				for _, statement := range hot.statements {
 					plan := explain(statement)
 					if readsWholeTable(t, env.DB, statement, plan) {
 						t.Errorf("%s reads a whole table:\n%s\n%s", hot.name, statement, plan)
@@ -96,9 +87,77 @@ func TestHotStatementsGoByIndexes(t *testing.T) {
 	}
 }
 
+// oneColumn is a step that finds rows of a large table by one column: every tag of that name, or all of a repository.
+var oneColumn = regexp.MustCompile(`Scan using \w+ on (?:tags|manifests|repository_blobs)\b[^(\n]*(?:\(\w+\))?\n`)
+
+// TestHotStatementsNameWholeKeys holds the plans of PostgreSQL to leading to a tag, a manifest or a link by its whole key,
+// whatever it knows of the tables: nothing yet, that they are small, or that one repository has very many.
+func TestHotStatementsNameWholeKeys(t *testing.T) {
+	env, url, statements := hotStatements(t, database.Postgres, testenv.Postgres)
+	explain, ask := explainer(t, env.DB, url), asker(t, url)
+	check := func(known string) {
+		t.Helper()
+		for _, hot := range statements {
+			for _, statement := range hot.statements {
+				plan := explain(statement)
+				if oneColumn.MatchString(plan) && !strings.Contains(statement, "AS counted") { // a limit counts
+					t.Errorf("%s, %s:\n%s\n%s", hot.name, known, statement, plan)
+				}
+			}
+		}
+	}
+	check("nothing known")
+	ask(`ANALYZE`)
+	check("small tables")
+	ask(manyRows)
+	check("many rows, not known")
+	ask(`ANALYZE`)
+	check("many rows, known")
+}
+
+// manyRows fills the repository demo/app, and a thousand others, which share its manifests and blobs.
+const manyRows = `
+	CREATE TEMP TABLE app AS SELECT r.id, r.project_id FROM repositories r JOIN projects p ON p.id = r.project_id
+		WHERE p.slug = 'demo' AND r.path = 'app';
+	INSERT INTO repositories (id, project_id, path, created_at)
+		SELECT gen_random_uuid(), project_id, 'many/' || n, 1 FROM app, generate_series(1, 1000) AS n;
+	INSERT INTO blobs (id, digest, size, created_at)
+		SELECT gen_random_uuid(), 'sha256:' || n, 1, 1 FROM generate_series(1, 3000) AS n;
+	CREATE TEMP TABLE held AS
+		SELECT app.id, n FROM app, generate_series(1, 3000) AS n
+		UNION ALL SELECT r.id, n FROM repositories r, generate_series(1, 5) AS n WHERE r.path LIKE 'many/%';
+	INSERT INTO repository_blobs (repository_id, digest, blob_id, created_at, keep_until)
+		SELECT held.id, b.digest, b.id, 1, 1 FROM held JOIN blobs b ON b.digest = 'sha256:' || held.n;
+	INSERT INTO manifests (repository_id, digest, media_type, size, content, pushed_by, created_at)
+		SELECT id, 'sha256:m' || n, 'm', 1, 'm', 'test', 1 FROM held;
+	INSERT INTO tags (repository_id, name, digest, pushed_by, created_at, updated_at)
+		SELECT id, 'v' || n, 'sha256:m' || n, 'test', 1, 1 FROM held ON CONFLICT DO NOTHING;`
+
+// hotStatements runs every hot request and returns the statements of each.
+func hotStatements(t *testing.T, dialect string, open func(testing.TB) string) (*ocitest.Env, string, []hotRequest) {
+	t.Helper()
+	log := &statementLog{}
+	url := open(t)
+	env := &ocitest.Env{DB: openRecorded(t, url, log), Name: dialect}
+	store, err := storeurl.Open(t.Context(), "file:"+filepath.Join(t.TempDir(), "objects"), storeurl.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	env.Store = store
+	requests := hotRequests(t, env)
+	for i := range requests {
+		log.take()
+		requests[i].do()
+		requests[i].statements = log.take()
+	}
+	return env, url, requests
+}
+
 type hotRequest struct {
-	name string
-	do   func()
+	name       string
+	do         func()
+	statements []string
 }
 
 func hotRequests(t *testing.T, env *ocitest.Env) []hotRequest {
@@ -115,18 +174,18 @@ func hotRequests(t *testing.T, env *ocitest.Env) []hotRequest {
 		return func() { robot.Want(want, method, "/v2/demo/app"+path, nil) }
 	}
 	return []hotRequest{
-		{"token", func() { robot.Token("repository:demo/app:pull,push") }},
-		{"manifest GET by tag", get("GET", "/manifests/v1", http.StatusOK)},
-		{"manifest GET by digest", get("GET", "/manifests/"+m, http.StatusOK)},
-		{"blob GET", get("GET", "/blobs/"+d, http.StatusOK)},
-		{"blob HEAD", get("HEAD", "/blobs/"+d, http.StatusOK)},
-		{"tags", get("GET", "/tags/list?n=1&last=a", http.StatusOK)},
-		{"referrers", get("GET", "/referrers/"+m, http.StatusOK)},
-		{"blob push", func() { robot.Push("demo/app", []byte("another")) }},
-		{"blob mount", func() {
+		{name: "token", do: func() { robot.Token("repository:demo/app:pull,push") }},
+		{name: "manifest GET by tag", do: get("GET", "/manifests/v1", http.StatusOK)},
+		{name: "manifest GET by digest", do: get("GET", "/manifests/"+m, http.StatusOK)},
+		{name: "blob GET", do: get("GET", "/blobs/"+d, http.StatusOK)},
+		{name: "blob HEAD", do: get("HEAD", "/blobs/"+d, http.StatusOK)},
+		{name: "tags", do: get("GET", "/tags/list?n=1&last=a", http.StatusOK)},
+		{name: "referrers", do: get("GET", "/referrers/"+m, http.StatusOK)},
+		{name: "blob push", do: func() { robot.Push("demo/app", []byte("another")) }},
+		{name: "blob mount", do: func() {
 			robot.Want(http.StatusCreated, "POST", "/v2/demo/other/blobs/uploads/?from=demo/app&mount="+d, nil)
 		}},
-		{"manifest PUT", func() {
+		{name: "manifest PUT", do: func() {
 			robot.PutManifest("demo/app", "v2", v1.MediaTypeImageManifest, imageOf(t, layer, []byte("another")))
 		}},
 	}
@@ -178,12 +237,32 @@ func explainer(t *testing.T, db *database.DB, url string) func(statement string)
 	if db.Dialect() == database.SQLite {
 		return func(statement string) string { return explainSQLite(t, db, statement) }
 	}
+	ask := asker(t, url)
+	ask(`SET enable_seqscan = off; SET enable_bitmapscan = off; SET plan_cache_mode = force_generic_plan`)
+	return func(statement string) string {
+		execute := "EXECUTE asked"
+		if n := parameters(statement); n > 0 {
+			execute += "(" + strings.TrimSuffix(strings.Repeat("NULL,", n), ",") + ")"
+		}
+		lines := ask(`PREPARE asked AS ` + statement + `; EXPLAIN (COSTS OFF) ` + execute + `; DEALLOCATE asked`)
+		for i, line := range lines[1:] {
+			if _, condition, ok := strings.Cut(line, "Index Cond: "); ok {
+				lines[i] += " (" + strings.Join(columns(condition), ", ") + ")"
+			}
+		}
+		return steps(lines, regexp.MustCompile(`((?:Index|Index Only|Seq|Bitmap Index) Scan .*|(?:Insert|Update|Delete) on .*)$`))
+	}
+}
+
+// asker sends statements to PostgreSQL and returns the first column of all that they answer.
+func asker(t *testing.T, url string) func(text string) []string {
+	t.Helper()
 	conn, err := pgconn.Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
-	ask := func(text string) []string {
+	return func(text string) []string {
 		results, err := conn.Exec(t.Context(), text).ReadAll()
 		if err != nil {
 			t.Fatalf("%s: %v", text, err)
@@ -196,15 +275,15 @@ func explainer(t *testing.T, db *database.DB, url string) func(statement string)
 		}
 		return lines
 	}
-	ask(`ANALYZE; SET enable_seqscan = off; SET enable_bitmapscan = off; SET plan_cache_mode = force_generic_plan`)
-	return func(statement string) string {
-		execute := "EXECUTE asked"
-		if n := parameters(statement); n > 0 {
-			execute += "(" + strings.TrimSuffix(strings.Repeat("NULL,", n), ",") + ")"
-		}
-		lines := ask(`PREPARE asked AS ` + statement + `; EXPLAIN (COSTS OFF) ` + execute + `; DEALLOCATE asked`)
-		return steps(lines, regexp.MustCompile(`((?:Index|Index Only|Seq|Bitmap Index) Scan .*|(?:Insert|Update|Delete) on .*)$`))
+}
+
+// columns are those that an index is searched by.
+func columns(condition string) []string {
+	var all []string
+	for _, found := range regexp.MustCompile(`\((\w+) (?:=|<|>|<=|>=) `).FindAllStringSubmatch(condition, -1) {
+		all = append(all, found[1])
 	}
+	return all
 }
 
 // parameters is how many a statement has, which the dialects write as $1 and as ?1.

@@ -46,7 +46,7 @@ const thisLink = `
 	WHERE l.repository_id = ` + shownRepository + ` AND l.digest = $3 AND l.deleted_at IS NULL AND ` + linkAllowed
 
 var (
-	blobStat = database.SQL(`SELECT b.size, l.keep_until` + visibleLink + thisLink)
+	blobStat   = database.SQL(`SELECT b.size, l.keep_until` + visibleLink + thisLink)
 	blobChunks = database.SQL(`SELECT b.size, l.keep_until, c.object_key, c.start, c.size` + visibleLink + `
 		LEFT JOIN chunks c ON c.owner_id = b.id` + thisLink + ` ORDER BY c.start`)
 )

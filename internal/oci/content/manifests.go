@@ -195,8 +195,8 @@ var (
 		INSERT INTO tag_history (repository_id, tag, digest, actor, at, audit_id, previous_digest)
 		SELECT r.id, {text:$3}, {text:$4}, {text:$5}, {bigint:$6}, {uuid:$7}, (SELECT t.digest FROM tags t
 			WHERE t.repository_id = r.id AND t.name = $3 AND t.deleted_at IS NULL) FROM repositories r
-		WHERE r.project_id = $1 AND r.path = $2 AND NOT EXISTS (SELECT 1 FROM tags t
-			WHERE t.repository_id = r.id AND t.name = $3 AND t.digest = $4 AND t.deleted_at IS NULL)`)
+		WHERE r.project_id = $1 AND r.path = $2 AND (SELECT 1 FROM tags t
+			WHERE t.repository_id = r.id AND t.name = $3 AND t.digest = $4 AND t.deleted_at IS NULL) IS NULL`)
 	moveTag = database.SQL(`
 		UPDATE tags SET digest = $4, pushed_by = $5, updated_at = $6, deleted_at = NULL, purge_after = NULL, deletion = NULL
 		WHERE name = $3 AND repository_id = ` + thisRepository)
