@@ -55,7 +55,7 @@ var rooms = []room{
 	{path: "internal/rounds"},
 	{path: "internal/telemetry"},
 
-	{path: "internal/storage", may: []string{"internal/telemetry"}},
+	{path: "internal/storage", may: []string{"internal/recent", "internal/telemetry"}},
 	{path: "internal/database", may: []string{"migrations", "internal/telemetry"}},
 	{path: "migrations"},
 	{path: "web/openapi"},

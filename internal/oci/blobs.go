@@ -15,7 +15,8 @@ import (
 
 const blobContentType = "application/octet-stream"
 
-// presignLife is how long a redirected client may take to begin its download.
+// presignLife is how long a redirected client may take to begin its download; a URL that was made for somebody else has two
+// thirds of it left at least.
 const presignLife = 15 * time.Minute
 
 // headBlob answers whether a repository shows a blob (end-2). To those who may push, "present" is a promise: they

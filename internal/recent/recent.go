@@ -1,5 +1,5 @@
-// Package recent remembers what the database answered, for a few seconds. Only answers are kept, never errors, so neither
-// absence nor denial is cached; and callers that ask for the same thing at once share one question.
+// Package recent remembers answers that are dear, such as those of the database, for a while. Only answers are kept, never
+// errors, so neither absence nor denial is cached; and callers that ask for the same thing at once share one question.
 package recent
 
 import (

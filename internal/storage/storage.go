@@ -73,8 +73,9 @@ type Store interface {
 	// ErrNotFound, a range beyond the end of its source io.ErrUnexpectedEOF.
 	Compose(ctx context.Context, dst string, parts []Part) error
 
-	// Presign returns a URL from which anybody can GET the object until it expires. It does not check that the object
-	// exists. Stores without URLs return ErrUnsupported.
+	// Presign returns a URL from which anybody can GET the object until it expires: it may have been made for somebody who
+	// asked the same before, and then works for two thirds of the time at least. It does not check that the object exists.
+	// Stores without URLs return ErrUnsupported.
 	Presign(ctx context.Context, key string, p Presign) (string, error)
 
 	// Check tells whether the backend answers, cheaply and without retries, for readiness probes.

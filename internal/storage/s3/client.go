@@ -49,8 +49,8 @@ func (s *Store) connect(ctx context.Context) error {
 	patient.ResponseHeaderTimeout = copyTimeout
 	s.slow = newHTTPClient(patient)
 	s.client = awss3.NewFromConfig(cfg, s.configure)
-	s.presign = awss3.NewPresignClient(s.client)
-	return nil
+	s.presign, err = newPresigner(s.client, cfg.Credentials)
+	return err
 }
 
 func (s *Store) configure(o *awss3.Options) {

@@ -73,7 +73,7 @@ type Store struct {
 	location Location
 	options  Options
 	client   *awss3.Client
-	presign  *awss3.PresignClient
+	presign  *presigner
 	fast     *httpClient // for requests that answer soon
 	slow     *httpClient // for copies inside the server, which answer when they are done
 	spools   *spools
