@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -115,6 +117,34 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 	p.signal(t, syscall.SIGTERM)
 	if err := p.Wait(); err == nil || p.ProcessState.ExitCode() != exitSignal {
 		t.Errorf("the program ended with %v", err)
+	}
+}
+
+func TestHeapGrowth(t *testing.T) {
+	for name, c := range map[string]struct{ asked, want string }{
+		"by default": {"", "200"},
+		"as asked":   {"50", "50"},
+	} {
+		t.Setenv("GOGC", c.asked) // the program inherits it
+		p := serve(t, "--metrics-addr=127.0.0.1:0")
+		line := await(t, p.stderr, "metrics_address=")
+		_, addr, _ := strings.Cut(strings.TrimSpace(line), "metrics_address=")
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !regexp.MustCompile(`(?m)^go_config_gogc_percent(\{.*\})? ` + c.want + `$`).Match(body) {
+			t.Errorf("%s, the heap does not grow by %s%%", name, c.want)
+		}
 	}
 }
 

@@ -33,16 +33,28 @@ type child struct {
 
 // start runs a program whose output goes to a log in the stage's folder. Its environment is env and little else.
 func (st *stage) start(name string, env []string, path string, args ...string) (*child, error) {
-	return st.startAs(nil, nil, name, env, path, args...)
+	return st.launch(launch{name: name, env: env, path: path, args: args})
 }
 
 // startRegistry is start on the processors that registries have for themselves, if they have any.
 func (st *stage) startRegistry(name string, env []string, path string, args ...string) (*child, error) {
-	return st.startAs(nil, st.apart, name, env, path, args...)
+	return st.launch(launch{name: name, env: env, path: path, args: args, on: st.apart})
 }
 
-// startAs is start as another user, nil being this one, and on some processors only, nil being those of this process.
-func (st *stage) startAs(user *syscall.Credential, on processors, name string, env []string, path string, args ...string) (*child, error) {
+// launch is how a program is started.
+type launch struct {
+	name string
+	path string
+	args []string
+	env  []string
+	// user is whom it runs as; nil: as this process.
+	user *syscall.Credential
+	// on are its processors; nil: those of this process.
+	on processors
+}
+
+func (st *stage) launch(l launch) (*child, error) {
+	name := l.name
 	c := &child{name: name, log: filepath.Join(st.dir, name+".log"), done: make(chan struct{})}
 	log, err := os.OpenFile(c.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -53,14 +65,14 @@ func (st *stage) startAs(user *syscall.Credential, on processors, name string, e
 	if err != nil {
 		return nil, err
 	}
-	c.cmd = exec.Command(path, args...) //nolint:gosec,noctx // our own programs; stop ends them
+	c.cmd = exec.Command(l.path, l.args...) //nolint:gosec,noctx // our own programs; stop ends them
 	c.cmd.Dir, c.cmd.Stdout, c.cmd.Stderr = st.dir, log, log
-	c.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + st.dir, "TMPDIR=" + scratch}, env...)
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: user} // an interrupt from the terminal is for this process alone
+	c.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + st.dir, "TMPDIR=" + scratch}, l.env...)
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: l.user} // an interrupt from the terminal is for this process alone
 	dieWithParent(c.cmd.SysProcAttr)
 
 	started := make(chan error)
-	go c.run(started, on)
+	go c.run(started, l.on)
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}

@@ -44,7 +44,7 @@ func driveFlags(flags *flag.FlagSet, d *driving) (finish func() error) {
 	flags.IntVar(&d.images, "images", 100, "images in each registry")
 	flags.IntVar(&d.blobs, "blobs", 100, "blobs in each registry")
 	flags.Uint64Var(&d.seed, "seed", 1, "what to draw requests, sizes and contents from")
-	flags.IntVar(&d.clients, "clients", 4, "clients at once")
+	flags.IntVar(&d.clients, "clients", 16, "clients at once: enough that no server waits for them")
 	flags.DurationVar(&d.warmUp, "warm-up", time.Second, "time for each registry in each case before anything counts")
 	flags.DurationVar(&d.duration, "duration", 10*time.Second, "time for each registry in each case, all rounds together")
 	flags.IntVar(&d.rounds, "rounds", 5, "how often the registries take turns")

@@ -49,8 +49,9 @@ func (st *stage) postgres(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the address of PostgreSQL: %w", err)
 	}
-	c, err := st.startAs(user, nil, "postgres", nil, filepath.Join(programs, "postgres"),
-		"-D", data, "-p", port, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="+data)
+	c, err := st.launch(launch{name: "postgres", path: filepath.Join(programs, "postgres"), user: user, args: []string{
+		"-D", data, "-p", port, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=" + data,
+	}})
 	if err != nil {
 		return "", err
 	}
