@@ -128,7 +128,8 @@ func TestHeapGrowth(t *testing.T) {
 		t.Setenv("GOGC", c.asked) // the program inherits it
 		p := serve(t, "--metrics-addr=127.0.0.1:0")
 		line := await(t, p.stderr, "metrics_address=")
-		_, addr, _ := strings.Cut(strings.TrimSpace(line), "metrics_address=")
+		_, rest, _ := strings.Cut(line, "metrics_address=")
+		addr, _, _ := strings.Cut(rest, " ")
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/metrics", nil)
 		if err != nil {
 			t.Fatal(err)

@@ -66,6 +66,57 @@ func TestMigrationsAreTolerable(t *testing.T) {
 	}
 }
 
+// concurrentSince is the first migration whose indexes of tables that are there are made and dropped beside reads and writes.
+const concurrentSince = "postgres/00012"
+
+// TestIndexesAreMadeConcurrently keeps PostgreSQL's writes, and for an index that goes also its reads, from waiting for a migration.
+func TestIndexesAreMadeConcurrently(t *testing.T) {
+	files, err := fs.Glob(migrations.FS, "postgres/*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := fs.ReadFile(migrations.FS, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := waitedFor(string(text)); file >= concurrentSince && len(found) > 0 {
+			t.Errorf("%s: others wait for %q: give it CONCURRENTLY, in a file with NO TRANSACTION and nothing else (docs/operations/upgrade.md)", file, found)
+		}
+	}
+}
+
+// waitedFor are the statements about indexes that others wait for.
+func waitedFor(migration string) (found []string) {
+	text := comments.ReplaceAllString(migration, "")
+	made := map[string]bool{}
+	for statement := range strings.SplitSeq(text, ";") {
+		statement = strings.TrimSpace(statement)
+		if table := createTable.FindStringSubmatch(statement); len(table) > 1 {
+			made[table[1]] = true
+		}
+		table := tableOf.FindStringSubmatch(statement)
+		ofNew := len(table) > 1 && made[table[1]]
+		if aboutIndex.MatchString(statement) && !strings.Contains(statement, "CONCURRENTLY") && !ofNew {
+			found = append(found, statement)
+		}
+	}
+	return found
+}
+
+func TestLintOfIndexes(t *testing.T) {
+	for migration, want := range map[string]int{
+		"CREATE TABLE a (id text); CREATE INDEX i ON a (id)":               0,
+		"CREATE INDEX CONCURRENTLY i ON a (id); DROP INDEX CONCURRENTLY j": 0,
+		"CREATE INDEX i ON a (id)":                                         1,
+		"-- CONCURRENTLY\nDROP INDEX i; CREATE UNIQUE INDEX j ON a (id)":   2,
+	} {
+		if found := waitedFor(migration); len(found) != want {
+			t.Errorf("%q: %q", migration, found)
+		}
+	}
+}
+
 type finding struct{ change, instead string }
 
 // lint finds intolerable changes in the part of a migration that goes up. New tables may be what they like: what is done
@@ -97,6 +148,7 @@ func lint(migration string) (findings []finding) {
 var (
 	comments    = regexp.MustCompile(`(?m)--.*$`)
 	createTable = regexp.MustCompile(`^\s*CREATE TABLE (?:IF NOT EXISTS )?(\S+)`)
+	aboutIndex  = regexp.MustCompile(`^(CREATE (UNIQUE )?|DROP )INDEX\b`)
 	tableOf     = regexp.MustCompile(`(?:ALTER TABLE (?:ONLY )?|INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?\S+ ON )(\S+)`)
 )
 

@@ -59,6 +59,14 @@ func (s *operatorServer) addr() net.Addr {
 	return s.listener.Addr()
 }
 
+// address is addr as text; empty: nowhere.
+func (s *operatorServer) address() string {
+	if s == nil {
+		return ""
+	}
+	return s.listener.Addr().String()
+}
+
 // close cuts what runs: a profile is not worth waiting for.
 func (s *operatorServer) close() {
 	if s == nil {

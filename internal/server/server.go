@@ -116,8 +116,8 @@ func Run(ctx context.Context, cfg config.Config, opts Options) (err error) {
 	return web.Serve(ctx, listener, func() { //nolint:wrapcheck // its own words
 		_, _ = fmt.Fprintf(opts.Stdout, "berth is listening on %s, public URL %s\n", listener.Addr(), endpoints.PublicURL) // the log says so too
 		opts.Logger.InfoContext(ctx, "listening",
-			slog.String("address", listener.Addr().String()), slog.String("public_url", endpoints.PublicURL),
-			slog.Any("metrics_address", operator.addr()))
+			slog.String("address", listener.Addr().String()), slog.String("metrics_address", operator.address()),
+			slog.String("public_url", endpoints.PublicURL))
 		opts.Ready(Addresses{API: listener.Addr(), Operator: operator.addr(), Endpoints: endpoints})
 	})
 }

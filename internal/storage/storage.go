@@ -74,7 +74,7 @@ type Store interface {
 	Compose(ctx context.Context, dst string, parts []Part) error
 
 	// Presign returns a URL from which anybody can GET the object until it expires: it may have been made for somebody who
-	// asked the same before, and then works for two thirds of the time at least. It does not check that the object exists.
+	// asked the same before, and then works for two thirds of the time at least, or until temporary credentials end. It does not check that the object exists.
 	// Stores without URLs return ErrUnsupported.
 	Presign(ctx context.Context, key string, p Presign) (string, error)
 

@@ -1,10 +1,10 @@
--- The manifest of a popular image is in very many repositories. With the repository in the index, a planner that takes it for
--- the manifest of one repository does not read them all.
+-- The manifest of a popular image is in very many repositories. By the digest alone, an index leads through all of them; with the
+-- repository in it, whoever asks for the manifest of one finds that one (ADR 16).
 
 -- +goose Up
+CREATE INDEX manifests_digest_repository ON manifests (digest, repository_id);
 DROP INDEX manifests_digest;
-CREATE INDEX manifests_digest ON manifests (digest, repository_id);
 
 -- +goose Down
-DROP INDEX manifests_digest;
 CREATE INDEX manifests_digest ON manifests (digest);
+DROP INDEX manifests_digest_repository;

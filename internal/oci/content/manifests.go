@@ -140,8 +140,9 @@ type NewManifest struct {
 	Actor string
 }
 
-// The repository is a subquery, and so is what lists lead to below: not a table that is joined. A planner that knows little of the
-// tables, such as of those of a new database, may begin a join with every tag of that name, or every manifest of the repository.
+// Statements name the repository by these, never by a join with repositories, and look for what a list has by a subquery for each
+// element, which finds one row at most, by a unique key: see ADR 16. shownRepository is none where it is deleted; thisRepository is
+// for changes, which bring it back or have looked.
 const (
 	thisRepository  = `(SELECT id FROM repositories WHERE project_id = $1 AND path = $2)`
 	shownRepository = `(SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)`
@@ -174,10 +175,10 @@ var (
 		ON CONFLICT DO NOTHING`)
 	insertForeignBlobs = database.SQL(`
 		INSERT INTO manifest_blobs (repository_id, manifest_digest, blob_digest)
-		SELECT ` + thisRepository + `, {text:$3}, links.digest FROM (
-			SELECT (SELECT digest FROM repository_blobs WHERE repository_id = ` + thisRepository + `
-				AND digest = wanted.value AND deleted_at IS NULL {share}) AS digest
-			FROM (SELECT DISTINCT each.value FROM {each:$4} ORDER BY each.value) AS wanted) AS links WHERE links.digest IS NOT NULL
+		SELECT ` + thisRepository + `, {text:$3}, wanted.value
+		FROM (SELECT DISTINCT each.value FROM {each:$4} ORDER BY each.value) AS wanted
+		WHERE (SELECT 1 FROM repository_blobs WHERE repository_id = ` + thisRepository + `
+			AND digest = wanted.value AND deleted_at IS NULL {share}) = 1
 		ON CONFLICT DO NOTHING`)
 	insertManifestChildren = database.SQL(`
 		INSERT INTO manifest_children (repository_id, parent_digest, child_digest, platform)

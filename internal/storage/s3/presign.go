@@ -3,9 +3,11 @@ package s3
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/berthregistry/berth/internal/recent"
@@ -19,16 +21,17 @@ const (
 )
 
 const (
-	// presignReuse is how long a URL is given to others who ask for the same; those that live for less than three times as
-	// long are not. Signing takes longer than all else that a redirect does, and many machines pull an image at once.
-	presignReuse = 5 * time.Minute
-	// presignMemory is how many URLs are remembered, of half a KiB each.
+	// presignWindow is for how long who asks for the same is given the same URL; those that live for less than three windows are
+	// signed each time. Signing takes longer than all else that a redirect does, and many machines pull an image at once.
+	presignWindow = 5 * time.Minute
+	// presignMemory is how many URLs are remembered, of half a KiB each, and of temporary credentials about two.
 	presignMemory = 4096
 )
 
 // presigner signs URLs and remembers them.
 type presigner struct {
 	client      *awss3.PresignClient
+	signer      awss3.HTTPPresignerV4
 	credentials aws.CredentialsProvider
 	urls        *recent.Cache[presigned, string]
 }
@@ -36,19 +39,33 @@ type presigner struct {
 // presigned is what a URL is made from: a new one is made with new credentials, as the old ones may not be accepted any more.
 type presigned struct {
 	key, accessKey string
+	window         int64
 	storage.Presign
 }
 
 func newPresigner(client *awss3.Client, credentials aws.CredentialsProvider) (*presigner, error) {
-	urls, err := recent.New[presigned, string](presignMemory, presignReuse, wallClock)
+	urls, err := recent.New[presigned, string](presignMemory, presignWindow, time.Now)
 	if err != nil {
 		return nil, fmt.Errorf("s3: %w", err)
 	}
-	return &presigner{client: awss3.NewPresignClient(client), credentials: credentials, urls: urls}, nil
+	// As the SDK makes it for S3, whose paths are escaped once.
+	signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
+	return &presigner{client: awss3.NewPresignClient(client), signer: signer, credentials: credentials, urls: urls}, nil
 }
 
-// wallClock is the time that URLs expire by, also while the machine sleeps.
-func wallClock() time.Time { return time.Now().Round(0) }
+// signedAt signs for the beginning of a window instead of now. So a URL tells nobody when others have asked for the object,
+// and a clock that is set leads to another window.
+type signedAt struct {
+	awss3.HTTPPresignerV4
+	at time.Time
+}
+
+// PresignHTTP implements awss3.HTTPPresignerV4.
+func (s signedAt) PresignHTTP(ctx context.Context, credentials aws.Credentials, r *http.Request, payload, service, region string,
+	_ time.Time, options ...func(*v4.SignerOptions),
+) (string, http.Header, error) {
+	return s.HTTPPresignerV4.PresignHTTP(ctx, credentials, r, payload, service, region, s.at, options...) //nolint:wrapcheck // the SDK's own
+}
 
 // Presign implements storage.Store. Signing is done here; nothing is sent, except to renew credentials.
 func (s *Store) Presign(ctx context.Context, key string, p storage.Presign) (string, error) {
@@ -58,18 +75,21 @@ func (s *Store) Presign(ctx context.Context, key string, p storage.Presign) (str
 	if p.Expires < minPresign || p.Expires > maxPresign {
 		return "", fmt.Errorf("s3: presign %s: %w: expires in %v", key, storage.ErrInvalid, p.Expires)
 	}
-	sign := func(ctx context.Context) (string, error) { return s.sign(ctx, key, p) }
-	if p.Expires < 3*presignReuse || s.presign.credentials == nil {
-		return sign(ctx)
+	if p.Expires < 3*presignWindow {
+		return s.sign(ctx, key, p)
 	}
 	credentials, err := s.presign.credentials.Retrieve(ctx) // remembered by the SDK until they expire
 	if err != nil {
 		return "", s.failure(ctx, "presign", key, err)
 	}
-	return s.presign.urls.Get(ctx, presigned{key, credentials.AccessKeyID, p}, sign)
+	at := time.Now().Truncate(presignWindow)
+	asked := presigned{key: key, accessKey: credentials.AccessKeyID, window: at.Unix(), Presign: p}
+	return s.presign.urls.Get(ctx, asked, func(ctx context.Context) (string, error) {
+		return s.sign(ctx, key, p, func(o *awss3.PresignOptions) { o.Presigner = signedAt{s.presign.signer, at} })
+	})
 }
 
-func (s *Store) sign(ctx context.Context, key string, p storage.Presign) (string, error) {
+func (s *Store) sign(ctx context.Context, key string, p storage.Presign, options ...func(*awss3.PresignOptions)) (string, error) {
 	bucket, name := s.object(key)
 	input := &awss3.GetObjectInput{Bucket: bucket, Key: name}
 	if p.ContentType != "" {
@@ -78,7 +98,7 @@ func (s *Store) sign(ctx context.Context, key string, p storage.Presign) (string
 	if p.CacheControl != "" {
 		input.ResponseCacheControl = &p.CacheControl
 	}
-	req, err := s.presign.client.PresignGetObject(ctx, input, awss3.WithPresignExpires(p.Expires))
+	req, err := s.presign.client.PresignGetObject(ctx, input, append(options, awss3.WithPresignExpires(p.Expires))...)
 	if err != nil {
 		return "", s.failure(ctx, "presign", key, err)
 	}

@@ -14,6 +14,8 @@ import (
 	"github.com/berthregistry/berth/internal/storage/s3"
 )
 
+const presignWindow = 5 * time.Minute
+
 // elsewhere is a bucket that nobody asks.
 func elsewhere(t *testing.T) *s3.Store {
 	t.Helper()
@@ -47,6 +49,10 @@ func TestPresignAgain(t *testing.T) {
 		if again := presign(t, store, "a", p); again != first {
 			t.Errorf("within five minutes it is %s, not %s", again, first)
 		}
+		// A URL must not tell when others asked, nor that they did.
+		if other := presign(t, elsewhere(t), "a", p); other != first || !strings.Contains(first, "X-Amz-Date=20000101T000000Z") {
+			t.Errorf("who asks first is told of another time: %s, not %s", other, first)
+		}
 		for name, other := range map[string]string{
 			"another object":       presign(t, store, "b", p),
 			"another content type": presign(t, store, "a", storage.Presign{Expires: p.Expires, ContentType: "c/d"}),
@@ -59,6 +65,10 @@ func TestPresignAgain(t *testing.T) {
 		time.Sleep(time.Second)
 		if again := presign(t, store, "a", p); again == first {
 			t.Errorf("after five minutes it is still %s", again)
+		}
+		time.Sleep(presignWindow / 2) // in the midst of a window, one has two thirds of its life left
+		if late := presign(t, elsewhere(t), "a", p); !strings.Contains(late, "X-Amz-Date=20000101T000500Z") {
+			t.Errorf("in a window, a URL is not signed for its beginning: %s", late)
 		}
 		short := storage.Presign{Expires: 15*time.Minute - time.Second}
 		first = presign(t, store, "a", short)
