@@ -107,12 +107,12 @@ func notByKey(statement, plan string) string {
 
 func TestNotByKey(t *testing.T) {
 	for plan, want := range map[string]bool{
-		"  Index Scan using a on tags t (repository_id, name)\n":                false,
-		"  Index Scan using a on tags t (name)\n":                               true,
-		"  Index Only Scan Backward using a on manifests ()\n":                  true,
-		"  Index Scan using a on repository_blobs l\n":                          true,
-		"  Index Scan using a on manifests m (digest, digest)\n":                true,
-		"  Seq Scan on tags\n":                                                  true,
+		"  Index Scan using a on tags t (repository_id, name)\n":               false,
+		"  Index Scan using a on tags t (name)\n":                              true,
+		"  Index Only Scan Backward using a on manifests ()\n":                 true,
+		"  Index Scan using a on repository_blobs l\n":                         true,
+		"  Index Scan using a on manifests m (digest, digest)\n":               true,
+		"  Seq Scan on tags\n":                                                 true,
 		"  Index Scan using a on tag_rules k (project_id)\n  Insert on tags\n": false,
 	} {
 		if got := notByKey("SELECT", plan) != ""; got != want {
