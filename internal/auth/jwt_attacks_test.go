@@ -203,7 +203,7 @@ func TestAKeyOfAnotherPurposeSignsNoBearerToken(t *testing.T) {
 }
 
 func TestAHugeTokenIsRefusedBeforeItIsParsed(t *testing.T) {
-	each(t, func(t *testing.T, f *fixture) {
+	eachCounting(t, func(t *testing.T, f *fixture) {
 		raw, _ := f.bearer()
 		own, err := f.signingKey(t.Context(), purposeToken)
 		f.must(err)

@@ -80,7 +80,7 @@ func TestACallerCannotWidenAnothersAccess(t *testing.T) {
 }
 
 func TestABearerTokenIsVerifiedOnceWithinTheCachesLife(t *testing.T) {
-	each(t, func(t *testing.T, f *fixture) {
+	eachCounting(t, func(t *testing.T, f *fixture) {
 		raw, _ := f.bearer()
 		verify := func() {
 			_, err := f.VerifyJWT(t.Context(), raw)

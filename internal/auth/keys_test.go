@@ -142,7 +142,7 @@ func TestAKeyIsFoundOnlyUnderItsPurpose(t *testing.T) {
 }
 
 func TestUnknownKeys(t *testing.T) {
-	each(t, func(t *testing.T, f *fixture) {
+	eachCounting(t, func(t *testing.T, f *fixture) {
 		for _, kid := range []string{"", "x", randomText(kidBytes - 1), randomText(kidBytes) + "=", "' OR 1=1 --"} {
 			trips := f.trips(func() {
 				if _, err := f.UploadKeyByID(t.Context(), kid); !errors.Is(err, ErrUnknownKey) {

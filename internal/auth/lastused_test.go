@@ -13,7 +13,7 @@ import (
 )
 
 func TestLastUsesAreSampled(t *testing.T) {
-	each(t, func(t *testing.T, f *fixture) {
+	eachCounting(t, func(t *testing.T, f *fixture) {
 		pat, token := f.token("ada@example.dev")
 		secret, session := f.session(token.UserID)
 		seen := func() (byToken, bySession time.Time) {

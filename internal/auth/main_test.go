@@ -84,6 +84,12 @@ func each(t *testing.T, run func(t *testing.T, f *fixture)) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) { run(t, newFixture(t, db)) })
 }
 
+// eachCounting is each for tests that count round trips.
+func eachCounting(t *testing.T, run func(t *testing.T, f *fixture)) {
+	t.Helper()
+	dbtest.EachByOneConnection(t, func(t *testing.T, db *database.DB) { run(t, newFixture(t, db)) })
+}
+
 func (f *fixture) must(err error) {
 	f.t.Helper()
 	if err != nil {

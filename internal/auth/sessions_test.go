@@ -47,7 +47,7 @@ func (f *fixture) sessionsOf(userID uuid.UUID) []Session {
 }
 
 func TestASessionIsItsUser(t *testing.T) {
-	each(t, func(t *testing.T, f *fixture) {
+	eachCounting(t, func(t *testing.T, f *fixture) {
 		u := f.user("ada@example.dev")
 		secret, session := f.session(u.ID)
 		c, err := f.VerifyAPI(t.Context(), secret)

@@ -61,10 +61,10 @@ func (s *operatorServer) addr() net.Addr {
 
 // address is addr as text; empty: nowhere.
 func (s *operatorServer) address() string {
-	if s == nil {
-		return ""
+	if addr := s.addr(); addr != nil {
+		return addr.String()
 	}
-	return s.listener.Addr().String()
+	return ""
 }
 
 // close cuts what runs: a profile is not worth waiting for.

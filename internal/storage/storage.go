@@ -73,9 +73,9 @@ type Store interface {
 	// ErrNotFound, a range beyond the end of its source io.ErrUnexpectedEOF.
 	Compose(ctx context.Context, dst string, parts []Part) error
 
-	// Presign returns a URL from which anybody can GET the object until it expires: it may have been made for somebody who
-	// asked the same before, and then works for two thirds of the time at least, or until temporary credentials end. It does not check that the object exists.
-	// Stores without URLs return ErrUnsupported.
+	// Presign returns a URL from which anybody can GET the object until it expires, or temporary credentials do. One of 15
+	// minutes or more may be that of others who asked the same, and works for two thirds of the time at least. It does not
+	// check that the object exists. Stores without URLs return ErrUnsupported.
 	Presign(ctx context.Context, key string, p Presign) (string, error)
 
 	// Check tells whether the backend answers, cheaply and without retries, for readiness probes.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -20,6 +21,23 @@ func Each(t *testing.T, f func(t *testing.T, db *database.DB)) {
 	t.Helper()
 	t.Run(database.SQLite, func(t *testing.T) { f(t, SQLite(t)) })
 	t.Run(database.Postgres, func(t *testing.T) { f(t, Postgres(t)) })
+}
+
+// EachByOneConnection is Each for tests that count round trips exactly: a pool opens connections when it likes, and each
+// prepares what it is asked for the first time, which is a trip more. What holds a connection must not ask for another.
+func EachByOneConnection(t *testing.T, f func(t *testing.T, db *database.DB)) {
+	t.Helper()
+	t.Run(database.SQLite, func(t *testing.T) { f(t, SQLite(t)) })
+	t.Run(database.Postgres, func(t *testing.T) {
+		address, err := url.Parse(testenv.PostgresFilled(t, migrate))
+		if err != nil {
+			t.Fatal(err)
+		}
+		query := address.Query()
+		query.Set("pool_max_conns", "1")
+		address.RawQuery = query.Encode()
+		f(t, open(t, address.String()))
+	})
 }
 
 // EachBenchmark is Each for benchmarks.

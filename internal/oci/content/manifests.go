@@ -357,12 +357,12 @@ var (
 	hideManifest = database.SQL(`
 		UPDATE manifests SET deleted_at = $4, purge_after = $5, deletion = $6
 		WHERE digest = $3 AND deleted_at IS NULL
-		  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
+		  AND repository_id = ` + shownRepository + `
 		RETURNING 1`)
 	hideTag = database.SQL(`
 		UPDATE tags SET deleted_at = $4, purge_after = $5, deletion = $6
 		WHERE name = $3 AND deleted_at IS NULL
-		  AND repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
+		  AND repository_id = ` + shownRepository + `
 		  AND NOT EXISTS (SELECT 1 FROM repositories r JOIN tag_rules k ON ` + ruleOfRepository + `
 			WHERE r.id = tags.repository_id AND tags.name {matches} k.tag_expression)
 		RETURNING 1`)

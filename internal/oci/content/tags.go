@@ -38,7 +38,7 @@ var (
 
 	listTagHistory = database.SQL(`
 		SELECT id, digest, previous_digest, actor, at FROM tag_history
-		WHERE repository_id = (SELECT id FROM repositories WHERE project_id = $1 AND path = $2 AND deleted_at IS NULL)
+		WHERE repository_id = ` + shownRepository + `
 		  AND tag = $3 AND id < {bigint:$4}
 		ORDER BY id DESC LIMIT {limit:$5}`)
 )
