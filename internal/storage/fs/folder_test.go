@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/berthregistry/berth/internal/storage"
+	"github.com/berthregistry/berth/internal/storage/internal/buffer"
 )
 
 func newStore(t *testing.T) (*Store, string) {
@@ -337,7 +338,7 @@ func TestForeignEntries(t *testing.T) {
 // TestSendfileForm holds the form of reader from which the network takes bytes without copying them.
 func TestSendfileForm(t *testing.T) {
 	s, _ := newStore(t)
-	data := bytes.Repeat([]byte("x"), 2*sendStep+5)
+	data := bytes.Repeat([]byte("x"), 2*buffer.SendStep+5)
 	put(t, s, "day/object", data)
 	r, err := s.Open(t.Context(), "day/object", 3, int64(len(data))-4)
 	if err != nil {

@@ -11,9 +11,6 @@ import (
 	"github.com/berthregistry/berth/internal/storage/internal/buffer"
 )
 
-// sendStep is how many bytes are handed to a writer between two looks at the context.
-const sendStep = 8 << 20
-
 // reader reads a range of one file.
 type reader struct {
 	ctx  context.Context // the context of Open covers the reading
@@ -23,8 +20,7 @@ type reader struct {
 	end  error // what follows them: io.EOF, or io.ErrUnexpectedEOF when the range is longer than the file
 }
 
-// Open implements storage.Store. The reader's WriteTo hands an io.ReaderFrom an *io.LimitedReader over the *os.File,
-// the form from which a TCP connection, and the response writers of net/http, take bytes by sendfile.
+// Open implements storage.Store. The reader's WriteTo lets a TCP connection take the bytes by sendfile.
 func (s *Store) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
 	if err := storage.ValidateKey(key); err != nil {
 		return nil, fmt.Errorf("fs: open: %w", err)
@@ -106,7 +102,7 @@ func (r *reader) WriteTo(w io.Writer) (int64, error) {
 		if err := r.ctx.Err(); err != nil {
 			return total, fmt.Errorf("fs: read %s: %w", r.key, err)
 		}
-		n, err := send(w, &io.LimitedReader{R: r.file, N: min(r.left, sendStep)})
+		n, err := buffer.Send(w, r.file, r.left)
 		total += n
 		r.left -= n
 		if err != nil {
@@ -120,13 +116,6 @@ func (r *reader) WriteTo(w io.Writer) (int64, error) {
 		return total, nil
 	}
 	return total, r.end
-}
-
-func send(w io.Writer, r *io.LimitedReader) (int64, error) {
-	if rf, ok := w.(io.ReaderFrom); ok {
-		return rf.ReadFrom(r)
-	}
-	return buffer.Copy(w, r)
 }
 
 // Close implements io.Closer.
