@@ -113,6 +113,10 @@ type Storage struct {
 	URL SecretURL `name:"storage-url" env:"BERTH_STORAGE_URL" default:"file:data/objects" help:"file:PATH, s3://BUCKET/PREFIX?region=&endpoint=&path_style=true, or the ARN of an S3 access point."`
 	// Redirect answers blob GETs with a presigned URL where one object holds the blob.
 	Redirect bool `name:"storage-redirect" env:"BERTH_STORAGE_REDIRECT" default:"false" negatable:"" help:"Answer blob downloads with a presigned URL where one object holds the blob."`
+	// Cache is the folder for copies of what is pulled from S3. Empty: none are kept.
+	Cache string `name:"blob-cache" env:"BERTH_BLOB_CACHE" placeholder:"DIR" help:"Folder on a local disk for copies of what is pulled from S3, which each replica keeps for itself. Default: none are kept."`
+	// CacheSize is the most bytes that they take.
+	CacheSize ByteSize `name:"blob-cache-size" env:"BERTH_BLOB_CACHE_SIZE" default:"10GiB" help:"Most bytes of copies in BERTH_BLOB_CACHE, at least 64MiB."`
 	// Timeout is how long S3 may take to begin an answer, or to take or give the next bytes.
 	Timeout time.Duration `name:"storage-timeout" env:"BERTH_STORAGE_TIMEOUT" default:"20s" help:"Time in which S3 has to begin an answer, or to take or give the next bytes; then clients get 503."`
 	// Attempts is how often a request is sent to S3 that fails at once.

@@ -66,3 +66,6 @@ func (c Config) localURL(listening string) string {
 func (s Storage) isS3() bool {
 	return strings.HasPrefix(string(s.URL), "s3:") || strings.HasPrefix(string(s.URL), "arn:")
 }
+
+// HasCache says whether copies of what is pulled are kept on a local disk. In front of a folder they would be of no use.
+func (s Storage) HasCache() bool { return s.Cache != "" && s.isS3() }

@@ -28,6 +28,7 @@ const (
 	maxSecretLen    = 512 // of passwords and tokens
 	maxEmailLen     = 254
 	maxChunksOfBlob = 10_000
+	minBlobCache    = 64 * MiB
 )
 
 func (c Config) check(refuse refuseFunc) {
@@ -108,6 +109,9 @@ func (s Storage) check(refuse refuseFunc) {
 	checkStorageURL(refuse, "BERTH_STORAGE_URL", string(s.URL))
 	checkPositive(refuse, "BERTH_STORAGE_TIMEOUT", s.Timeout)
 	checkRange(refuse, "BERTH_STORAGE_ATTEMPTS", s.Attempts, 1, maxAttempts)
+	if s.CacheSize < minBlobCache {
+		refuse("BERTH_BLOB_CACHE_SIZE", "%s is less than %s; leave BERTH_BLOB_CACHE empty to keep no copies", s.CacheSize, minBlobCache)
+	}
 }
 
 func (u Uploads) check(refuse refuseFunc) {

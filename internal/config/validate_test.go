@@ -138,6 +138,7 @@ var badValues = map[string][]badValue{
 		with("none", func(c *config.Config) { c.Storage.Attempts = 0 }),
 		with("many", func(c *config.Config) { c.Storage.Attempts = 21 }),
 	},
+	"BERTH_BLOB_CACHE_SIZE": sizes(func(c *config.Config) *config.ByteSize { return &c.Storage.CacheSize }, 0, -1, 64*config.MiB-1),
 	"BERTH_STORAGE_URL": texts(func(c *config.Config) *string { return (*string)(&c.Storage.URL) },
 		"", "file:", "data/objects", "s3:bucket", "s3://", "s3://u@bucket", "s3://bucket#x", "s3://b\x00cket", "arn:aws:s3:eu-west-1:1:accesspoint/x", "gs://bucket"),
 	"BERTH_CHUNK_SIZE": append(sizes(func(c *config.Config) *config.ByteSize { return &c.Uploads.ChunkSize }, 1, config.MiB-1, 5*config.GiB+1),
@@ -235,6 +236,11 @@ func TestWarnings(t *testing.T) {
 				"64:ff9b::/96", "100.64.0.0/10",
 			}
 		}, slices.Repeat([]string{"BERTH_WEBHOOK_ALLOWED_NETWORKS"}, 11)},
+		"copies of a bucket": {func(c *config.Config) { c.Storage.URL, c.Storage.Cache = "s3://bucket", "/var/cache/berth" }, nil},
+		"copies of a folder": {func(c *config.Config) { c.Storage.Cache = "/var/cache/berth" }, []string{"BERTH_BLOB_CACHE"}},
+		"copies and redirects": {func(c *config.Config) {
+			c.Storage.URL, c.Storage.Cache, c.Storage.Redirect = "s3://bucket", "/var/cache/berth", true
+		}, []string{"BERTH_BLOB_CACHE"}},
 		"short tokens": {func(c *config.Config) { c.Tokens.TTL = time.Second }, []string{"BERTH_TOKEN_TTL"}},
 	}
 	for name, tt := range tests {

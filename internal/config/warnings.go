@@ -41,6 +41,7 @@ func (c Config) Warnings() []string {
 			out = append(out, "BERTH_TRUSTED_PROXIES "+cidr+" believes everybody's X-Forwarded-For: any client can pose as any address")
 		}
 	}
+	out = append(out, c.Storage.warnings()...)
 	out = append(out, c.Webhooks.warnings()...)
 	if c.GC.Enabled && c.GC.OrphanAge == 0 {
 		out = append(out, "BERTH_GC_ORPHAN_AGE is 0: what is being uploaded may be taken for garbage")
@@ -49,6 +50,16 @@ func (c Config) Warnings() []string {
 		out = append(out, "BERTH_TOKEN_TTL "+c.Tokens.TTL.String()+" is less than the minute that some clients take for granted")
 	}
 	return out
+}
+
+func (s Storage) warnings() []string {
+	switch {
+	case s.Cache != "" && !s.isS3():
+		return []string{"BERTH_BLOB_CACHE changes nothing: the blobs are in a folder already"}
+	case s.HasCache() && s.Redirect:
+		return []string{"BERTH_BLOB_CACHE has next to no use with BERTH_STORAGE_REDIRECT, which sends clients to the bucket"}
+	}
+	return nil
 }
 
 func loopback(host string) bool {

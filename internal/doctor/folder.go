@@ -114,3 +114,41 @@ func (e *examination) spool() {
 		e.ok("storage.spool", "%s has room for the spools of uploads", dir)
 	}
 }
+
+// blobCache looks at where copies of what is pulled from a bucket are kept.
+func (e *examination) blobCache() {
+	if !e.cfg.Storage.HasCache() {
+		return
+	}
+	const name, do = "storage.cache", "set BERTH_BLOB_CACHE to a folder of its own on a local disk, and let the server's user use it"
+	dir, most := e.cfg.Storage.Cache, e.cfg.Storage.CacheSize
+	v, err := volumeOf(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		e.warn(name, "nothing, before the first start: berth serve makes it. Else mount the disk, or correct BERTH_BLOB_CACHE", "%s does not exist", dir)
+	case err != nil:
+		e.fail(name, do, "the folder for copies of blobs: %v", err)
+	case v.kind == kindMemory, v.kind == kindNetwork:
+		e.warn(name, do, "%s, where up to %s of copies are kept, is %s", dir, most, v.kind)
+	case v.free+occupied(dir) < int64(most):
+		e.warn(name, "lower BERTH_BLOB_CACHE_SIZE, or use a larger disk: when it is full, blobs come from the bucket, and whatever else is on it suffers",
+			"%s has %s free, less than the %s that copies of blobs may take", dir, size(v.free), most)
+	default:
+		e.ok(name, "%s has room for %s of copies", dir, most)
+	}
+}
+
+// occupied is what the files below a folder take, as far as they can be read.
+func occupied(dir string) int64 {
+	var total int64
+	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return nil //nolint:nilerr // what cannot be read is not counted
+		}
+		if info, err := entry.Info(); err == nil {
+			total += info.Size()
+		}
+		return nil
+	}) // its only error would be that function's
+	return total
+}

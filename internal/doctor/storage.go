@@ -45,6 +45,7 @@ func (e *examination) storage(ctx context.Context) {
 		}
 	} else {
 		e.spool()
+		e.blobCache()
 	}
 	store, err := storeurl.Open(ctx, target, storeurl.Options{S3: s3.Options{
 		UploadMemory: 8 * copySize, SpoolDir: e.cfg.Uploads.SpoolDir, Attempts: 2, MaxBackoff: time.Second, IdleTimeout: 20 * time.Second,

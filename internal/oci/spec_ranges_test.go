@@ -21,11 +21,7 @@ func TestSpecEnd2Ranges(t *testing.T) {
 	const size = 5*smallChunk + 777
 	content := pattern(size, 11)
 	etag := `"` + digest.FromBytes(content).String() + `"`
-	tests := map[string]struct {
-		asked      string
-		start, end int // of the answer's range, the end exclusive; both 0 for the whole blob
-		ifRange    string
-	}{
+	tests := map[string]rangeTest{
 		"the first byte":              {asked: "bytes=0-0", start: 0, end: 1},
 		"the last byte":               {asked: fmt.Sprintf("bytes=%d-%d", size-1, size-1), start: size - 1, end: size},
 		"from within":                 {asked: "bytes=1000-", start: 1000, end: size},
@@ -57,28 +53,44 @@ func TestSpecEnd2Ranges(t *testing.T) {
 		"too many":                    {asked: "bytes=0-0" + strings.Repeat(",2-2", 16)},
 	}
 	ocitest.Each(t, func(t *testing.T, env *ocitest.Env) {
-		c := env.Replica(t, ocitest.Options{ChunkSize: smallChunk}).Client
-		path := blobURL("demo/app", c.Push("demo/app", content))
-		for name, tt := range tests {
-			asked := []string{"Range", tt.asked}
-			if tt.ifRange != "" {
-				asked = append(asked, "If-Range", tt.ifRange)
-			}
-			a := c.Do(http.MethodGet, path, nil, asked...)
-			status, start, end, contentRange := http.StatusPartialContent, tt.start, tt.end, fmt.Sprintf("bytes %d-%d/%d", tt.start, tt.end-1, size)
-			if end == 0 {
-				status, end, contentRange = http.StatusOK, size, ""
-			}
-			if a.Status != status || !bytes.Equal(a.Body, content[start:end]) {
-				t.Errorf("%s: %d with %d bytes", name, a.Status, len(a.Body))
-			}
-			headers(t, a, "Content-Range", contentRange, "Content-Length", strconv.Itoa(end-start), "Etag", etag,
-				"Docker-Content-Digest", strings.Trim(etag, `"`), "Accept-Ranges", "bytes")
-			if head := c.Do(http.MethodHead, path, nil, asked...); head.Status != http.StatusOK {
-				t.Errorf("%s: HEAD %d", name, head.Status)
-			}
+		plain := env.Replica(t, ocitest.Options{ChunkSize: smallChunk}).Client
+		copied := plain.At(env.Replica(t, ocitest.Options{ChunkSize: smallChunk, Store: copies(t)})) // of any parts, in any order
+		path := blobURL("demo/app", plain.Push("demo/app", content))
+		for _, c := range []*ocitest.Client{plain, copied, copied} {
+			everyRange(t, c, path, content, tests)
 		}
 	})
+}
+
+// rangeTest is a request for a range and what answers it.
+type rangeTest struct {
+	asked      string
+	start, end int // of the answer's range, the end exclusive; both 0 for the whole blob
+	ifRange    string
+}
+
+func everyRange(t *testing.T, c *ocitest.Client, path string, content []byte, tests map[string]rangeTest) {
+	t.Helper()
+	size, etag := len(content), `"`+digest.FromBytes(content).String()+`"`
+	for name, tt := range tests {
+		asked := []string{"Range", tt.asked}
+		if tt.ifRange != "" {
+			asked = append(asked, "If-Range", tt.ifRange)
+		}
+		a := c.Do(http.MethodGet, path, nil, asked...)
+		status, start, end, contentRange := http.StatusPartialContent, tt.start, tt.end, fmt.Sprintf("bytes %d-%d/%d", tt.start, tt.end-1, size)
+		if end == 0 {
+			status, end, contentRange = http.StatusOK, size, ""
+		}
+		if a.Status != status || !bytes.Equal(a.Body, content[start:end]) {
+			t.Errorf("%s: %d with %d bytes", name, a.Status, len(a.Body))
+		}
+		headers(t, a, "Content-Range", contentRange, "Content-Length", strconv.Itoa(end-start), "Etag", etag,
+			"Docker-Content-Digest", strings.Trim(etag, `"`), "Accept-Ranges", "bytes")
+		if head := c.Do(http.MethodHead, path, nil, asked...); head.Status != http.StatusOK {
+			t.Errorf("%s: HEAD %d", name, head.Status)
+		}
+	}
 }
 
 // TestSpecEnd2NoRange: what no byte of the blob answers is 416, with the length of the blob.

@@ -96,7 +96,7 @@ func TestThreat08ReadFromACache(t *testing.T) {
 		blob := w.mia.Push("mine/app", []byte("before"))
 		m := digest.FromBytes(large)
 		viewer := w.member("mine", rbac.RoleViewer)
-		other := w.env.Replica(t, ocitest.Options{CacheTTL: unremembered})
+		other := w.env.Replica(t, ocitest.Options{CacheTTL: unremembered, Store: copies(t)}) // of its disk, too
 		clients := []*ocitest.Client{viewer.Client, viewer.At(other)}
 		all := func(repo string, want func(status int) bool) {
 			t.Helper()

@@ -192,20 +192,35 @@ func (f figures) memory() []observe.Figure {
 	return []observe.Figure{
 		{
 			Name: "berth.cache.requests", Unit: "{request}", Kind: observe.Counter,
-			Help: "Questions that memory answered, or did not.",
+			Help: "Questions that memory, or for blobs the local disk, answered or did not.",
 			Read: func(say observe.Say) {
 				for name, stats := range f.caches() {
 					cache := observe.Text("berth.cache.name", name)
 					say(int64(stats.Hits), cache, observe.Text("berth.outcome", "hit"))
 					say(int64(stats.Misses), cache, observe.Text("berth.outcome", "miss"))
 				}
+				if f.cfg.Storage.HasCache() {
+					f.sayBlobs(say)
+				}
 			},
+		},
+		{
+			Name: "berth.cache.blobs.usage", Unit: "By", Kind: observe.UpDown, Help: "What copies of blobs occupy of the local disk.",
+			Read: observe.Value(func() int64 { return f.backends.cache().Bytes }),
 		},
 		{
 			Name: "berth.cache.manifests.usage", Unit: "By", Kind: observe.UpDown, Help: "What large manifests occupy in memory.",
 			Read: observe.Value(func() int64 { return int64(f.registry.Content.Stats().ManifestBytes) }),
 		},
 	}
+}
+
+// sayBlobs tells of reads of blobs from a bucket. One that joins another while that is under way is neither hit nor miss.
+func (f figures) sayBlobs(say observe.Say) {
+	stats, blobs := f.backends.cache(), observe.Text("berth.cache.name", "blobs")
+	say(stats.Hits, blobs, observe.Text("berth.outcome", "hit"))
+	say(stats.Shared, blobs, observe.Text("berth.outcome", "shared"))
+	say(stats.Misses, blobs, observe.Text("berth.outcome", "miss"))
 }
 
 func (f figures) webhooks() []observe.Figure {

@@ -37,7 +37,7 @@ func newRegistry(
 			LinkLife:    cfg.GC.LinkLife, ExpiryInterval: cfg.GC.Interval,
 		}),
 		Notices:         notices,
-		Store:           b.store,
+		Store:           b.pulls,
 		Activity:        activity,
 		MaxManifestSize: int64(cfg.Registry.MaxManifestSize),
 		TagsPage:        cfg.Registry.MaxTagsPage,

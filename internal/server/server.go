@@ -83,6 +83,9 @@ func Run(ctx context.Context, cfg config.Config, opts Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, backends.close()) }()
+	if err := backends.openCache(cfg.Storage, opts); err != nil {
+		return err
+	}
 
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", cfg.HTTP.Addr)

@@ -19,6 +19,7 @@ import (
 	"github.com/berthregistry/berth/internal/rbac"
 	"github.com/berthregistry/berth/internal/server/front"
 	"github.com/berthregistry/berth/internal/storage"
+	"github.com/berthregistry/berth/internal/storage/diskcache"
 	"github.com/berthregistry/berth/internal/storage/observed"
 	"github.com/berthregistry/berth/internal/storage/s3"
 	"github.com/berthregistry/berth/internal/storage/storeurl"
@@ -29,6 +30,10 @@ import (
 type backends struct {
 	db    *database.DB
 	store storage.Store
+	// pulls is the store as clients read blobs from it: with copies on a local disk, where the settings want that.
+	pulls storage.Store
+	// cache tells of those copies. Zero without any.
+	cache func() diskcache.Stats
 	// spools tells what is on its way to a bucket. Zero for a folder, which needs no spools.
 	spools func() s3.SpoolStats
 }
@@ -76,6 +81,23 @@ func (b *backends) openStore(ctx context.Context, cfg config.Config, observer *o
 		kind, b.spools = "s3", bucket.SpoolStats
 	}
 	b.store = observed.Wrap(store, kind, observer)
+	b.pulls, b.cache = b.store, func() diskcache.Stats { return diskcache.Stats{} }
+	return nil
+}
+
+// openCache puts copies on a local disk before a bucket, if that is wanted. Only a server does so: the copies are not what
+// a scrub is to see, nor what a program should use that runs beside one.
+func (b *backends) openCache(cfg config.Storage, opts Options) error {
+	if !cfg.HasCache() {
+		return nil
+	}
+	cache, err := diskcache.New(b.store, diskcache.Options{
+		Dir: cfg.Cache, Size: int64(cfg.CacheSize), Logger: opts.Logger, Clock: opts.Clock,
+	})
+	if err != nil {
+		return fmt.Errorf("BERTH_BLOB_CACHE: %w", err)
+	}
+	b.pulls, b.cache = cache, cache.Stats
 	return nil
 }
 
@@ -96,8 +118,8 @@ func (b *backends) checks() []front.Check {
 // close releases both, the storage first: nothing writes rows for objects any more.
 func (b *backends) close() error {
 	var err error
-	if b.store != nil {
-		err = b.store.Close()
+	if b.pulls != nil {
+		err = b.pulls.Close() // and the store behind
 	}
 	return errors.Join(err, b.db.Close())
 }

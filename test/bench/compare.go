@@ -24,6 +24,7 @@ type comparing struct {
 	storage  string
 	zot      string
 	redirect bool
+	cache    bool
 	apart    bool
 }
 
@@ -43,6 +44,7 @@ func runCompare(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	flags.StringVar(&c.storage, "storage", onFolder, "folder or s3: where all of them keep blobs")
 	flags.StringVar(&c.zot, "zot", "", "also start this `program`, zot, with commit on")
 	flags.BoolVar(&c.redirect, "redirect", false, "on s3, let Berth send pulls to the bucket, as Distribution does")
+	flags.BoolVar(&c.cache, "cache", false, "on s3, let Berth keep copies of what is pulled on its disk")
 	flags.BoolVar(&c.apart, "apart", false, "give the registries half of the processors, and the clients, the database and the S3 server the others")
 	flags.StringVar(&c.berth, "berth", "", "measure this `program` instead of building bin/berth")
 	flags.StringVar(&c.dir, "dir", "", "`folder` for the data of all servers; default: the system's temporary folder")
@@ -55,7 +57,7 @@ func runCompare(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	}
 	c.driving.aim = c.aim
 	if c.database != onSQLite && c.database != onPostgres || c.storage != onFolder && c.storage != onS3 ||
-		c.redirect && c.storage != onS3 || flags.NArg() > 0 {
+		(c.redirect || c.cache) && c.storage != onS3 || flags.NArg() > 0 {
 		flags.Usage()
 		return 2
 	}
@@ -90,6 +92,9 @@ func (c *comparing) run(tb testing.TB, stdout, stderr io.Writer) error {
 		}
 		if c.redirect {
 			more = append(more, "BERTH_STORAGE_REDIRECT=true")
+		}
+		if c.cache {
+			more = append(more, "BERTH_BLOB_CACHE="+filepath.Join(st.dir, "cache"))
 		}
 		ours, err := st.berthServerIn(ctx, "berth", c.storage, more...)
 		if err != nil {

@@ -103,6 +103,10 @@ spec:
           mountPath: /var/lib/berth
         - name: tmp
           mountPath: /tmp
+        {{- if and .Values.blobCache.enabled (eq .Values.mode "replicated") }}
+        - name: cache
+          mountPath: /var/cache/berth
+        {{- end }}
         {{- if .Values.tls.existingSecret }}
         - name: tls
           mountPath: /etc/berth/tls
@@ -115,6 +119,10 @@ spec:
     - name: data
       emptyDir:
         sizeLimit: {{ .Values.spool.sizeLimit }}
+    {{- if .Values.blobCache.enabled }}
+    - name: cache
+      emptyDir: {} # bounded by Berth: a sizeLimit would have the pod evicted
+    {{- end }}
     {{- end }}
     {{- with .Values.tls.existingSecret }}
     - name: tls
