@@ -43,6 +43,10 @@ func TestProcess(t *testing.T) {
 		t.Parallel()
 		testRollingRestart(t, program)
 	})
+	t.Run("copies of blobs", func(t *testing.T) {
+		t.Parallel()
+		testCopies(t, program)
+	})
 	for name, test := range ofPlatform {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
