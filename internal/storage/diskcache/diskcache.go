@@ -3,7 +3,7 @@
 //
 // Nothing depends on the copies. Objects never change and keys are never used again, so a copy cannot be out of date;
 // whether anybody may read a blob, and where its bytes lie, has been asked of the database before a key reaches a store.
-// What is wrong with the disk costs a read from the store behind, never an answer.
+// A disk that fails costs a read from the store behind.
 //
 // The first that reads an object from its beginning has it fetched into a file, and reads from that while it grows, as does
 // everybody who asks meanwhile. A fetch that nobody waits for any more is given up. A copy is a prefix: as much
@@ -26,8 +26,11 @@ import (
 const (
 	// MinSize is the least that a cache may take of the disk, in bytes: a few chunks.
 	MinSize = 64 << 20
-	// share is which part of the cache one object, and all that is being fetched, may take.
+	// share is which part of the cache is kept for what is being fetched, and for what slow readers hold after it had to go.
+	// So it bounds one object, too.
 	share = 4
+	// maxFetches is how many objects are being fetched at a time, and synced. Each has a goroutine and a file.
+	maxFetches = 64
 	// near is how far beyond what has been fetched somebody waits for, in bytes, instead of asking for it alone.
 	near = 16 << 20
 	// pause is for how long nothing is fetched into the cache after its disk failed.
@@ -38,10 +41,12 @@ const (
 
 // Options say where copies are kept, and how many.
 type Options struct {
-	// Dir is the folder, made where it is missing. Nothing else should be in it. What an earlier process left is used.
+	// Dir is the folder, made where it is missing, for one process at a time. Nothing else should be in it. What an earlier
+	// process left is used.
 	Dir string
 	// Size is the most that the copies take, in bytes, with what is being fetched: at least MinSize. Eviction runs
-	// behind, so that it may be exceeded for a moment. Objects over a quarter of it are not kept.
+	// behind, and what slow readers hold stays until they are done, so that it may be exceeded, by a half at most. Objects
+	// over a quarter of it are not kept.
 	Size int64
 	// Logger hears of a disk that fails. Nil: slog.Default().
 	Logger *slog.Logger
@@ -56,19 +61,23 @@ type Store struct {
 	files   *files
 
 	mu       sync.Mutex
-	fetches  map[string]*fetch // by the name of the copy
-	reserved int64             // bytes that they take, or will
-	resting  time.Time         // until when nothing is fetched
-	closed   bool
-	running  sync.WaitGroup
+	fetches  map[name]*fetch     // which others can join
+	active   map[*fetch]struct{} // all that run
+	reserved int64               // bytes that they take, or will
+	resting  time.Time           // until when nothing is fetched
+	fetching sync.WaitGroup
+
+	closed   chan struct{}
+	searched chan struct{} // closed once the folder has been looked through
+	tending  sync.WaitGroup
 
 	hits, misses, shared atomic.Int64
 }
 
 var _ storage.Store = (*Store)(nil)
 
-// New puts a cache before a store, which it closes with itself. It returns storage.ErrInvalid for a size below MinSize
-// and storage.ErrUnavailable for a folder that cannot be used.
+// New puts a cache before a store, which it closes with itself. It returns storage.ErrInvalid for a size below MinSize or
+// a folder that cannot be one, and storage.ErrUnavailable for a folder on a disk that fails, or that another process uses.
 func New(behind storage.Store, options Options) (*Store, error) {
 	if options.Size < MinSize {
 		return nil, fmt.Errorf("disk cache: %w: %d bytes are less than %d", storage.ErrInvalid, options.Size, MinSize)
@@ -79,13 +88,32 @@ func New(behind storage.Store, options Options) (*Store, error) {
 	if options.Clock == nil {
 		options.Clock = time.Now
 	}
-	files, err := openFiles(options.Dir, options.Size)
+	files, err := openFiles(options.Dir, options.Size-options.Size/share, options.Clock)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{Store: behind, options: options, files: files, fetches: map[string]*fetch{}}
-	s.running.Go(s.findCopies)
+	s := &Store{
+		Store: behind, options: options, files: files, fetches: map[name]*fetch{}, active: map[*fetch]struct{}{},
+		closed: make(chan struct{}), searched: make(chan struct{}),
+	}
+	s.tending.Go(s.tend)
 	return s, nil
+}
+
+// tend looks after the copies until the store is closed.
+func (s *Store) tend() {
+	s.findCopies()
+	close(s.searched)
+	ticker := time.NewTicker(touchEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			s.files.expire()
+		case <-s.closed:
+			return
+		}
+	}
 }
 
 // findCopies takes over what an earlier process left. Until it is done, some of it is fetched again.
@@ -98,22 +126,29 @@ func (s *Store) findCopies() {
 }
 
 func (s *Store) isClosed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closed
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 // Stats are the figures of a Store.
 type Stats struct {
 	// Hits are the reads that a copy answered, Shared those that joined a fetch, Misses those that the store behind did.
 	Hits, Shared, Misses int64
-	// Bytes is what copies take of the disk.
+	// Bytes is what the cache takes of the disk: copies, what is being fetched, and what had to go but is still read.
 	Bytes int64
 }
 
 // Stats tells of how much use the copies are.
 func (s *Store) Stats() Stats {
-	return Stats{Hits: s.hits.Load(), Shared: s.shared.Load(), Misses: s.misses.Load(), Bytes: s.files.bytes()}
+	s.mu.Lock()
+	reserved := s.reserved
+	s.mu.Unlock()
+	kept, held := s.files.sizes()
+	return Stats{Hits: s.hits.Load(), Shared: s.shared.Load(), Misses: s.misses.Load(), Bytes: kept + held + reserved}
 }
 
 // Open implements storage.Store.
@@ -126,85 +161,80 @@ func (s *Store) Open(ctx context.Context, key string, offset, length int64) (io.
 	}
 	r := &reader{store: s, ctx: ctx, key: key, name: nameOf(key), at: offset, end: offset + length}
 	if s.openCopy(r) {
-		s.hits.Add(1)
 		return r, nil
 	}
-	opened, err := s.openFetch(r)
-	if opened || err != nil {
-		return orNil(r, err)
+	f, first := s.join(r)
+	if f == nil {
+		if s.openCopy(r) { // made meanwhile
+			return r, nil
+		}
+		return s.pass(r)
 	}
-	s.misses.Add(1)
-	return s.Store.Open(ctx, key, offset, length) //nolint:wrapcheck // the store's own answer
-}
-
-func orNil(r *reader, err error) (io.ReadCloser, error) {
-	if err != nil {
+	opened, err := s.follow(r, f)
+	switch {
+	case err != nil:
 		return nil, err
+	case !opened:
+		return s.pass(r)
+	case first:
+		s.misses.Add(1)
+	default:
+		s.shared.Add(1)
 	}
 	return r, nil
 }
 
+// pass leaves a read to the store behind.
+func (s *Store) pass(r *reader) (io.ReadCloser, error) {
+	s.misses.Add(1)
+	return s.Store.Open(r.ctx, r.key, r.at, r.end-r.at) //nolint:wrapcheck // the store's own answer
+}
+
 // openCopy tells whether a copy has what r wants.
 func (s *Store) openCopy(r *reader) bool {
-	file, ok := s.files.open(r.name, r.end)
-	return ok && r.take(file)
+	file, e := s.files.open(r.name, r.end)
+	if file == nil || !r.take(file, e) {
+		return false
+	}
+	s.hits.Add(1)
+	return true
 }
 
-// openFetch has r read from a fetch that is under way, or begins one. It tells whether there is any. Its error is that of
-// the store behind.
-func (s *Store) openFetch(r *reader) (bool, error) {
-	f, first := s.join(r)
-	if f == nil {
-		return false, nil
-	}
-	if first {
-		if err := s.begin(r.ctx, f, r.key); err != nil {
-			s.leave(f)
-			if errors.As(err, new(*diskError)) {
-				return false, nil
-			}
-			return false, err
-		}
-	}
-	if !s.follow(r, f) {
-		s.leave(f)
-		return false, nil
-	}
-	if first {
-		s.misses.Add(1)
-	} else {
-		s.shared.Add(1)
-	}
-	return true, nil
-}
-
-// follow lets r read from f once the store behind has answered; it tells whether that is possible.
-func (s *Store) follow(r *reader, f *fetch) bool {
+// follow has r read from a fetch, once the store behind has answered. It tells whether that is possible: not where the
+// cache's own disk fails. Its errors are those of the store and the context's.
+func (s *Store) follow(r *reader, f *fetch) (bool, error) {
 	select {
 	case <-f.opened:
 	case <-r.ctx.Done():
-		return false
+		s.leave(f)
+		return false, fmt.Errorf("disk cache: open %s: %w", r.key, r.ctx.Err())
 	}
-	if f.refused {
-		return false
+	if f.refused != nil {
+		s.leave(f)
+		if errors.As(f.refused, new(*diskError)) {
+			return false, nil
+		}
+		return false, f.refused
 	}
-	file, ok := s.files.openGrowing(f.path, f.name)
-	if !ok {
-		return false
+	file, ok := s.files.openGrowing(f.entry)
+	if !ok || !r.take(file, f.entry) {
+		s.leave(f)
+		return false, nil
 	}
 	r.fetch = f
-	return r.take(file)
+	return true, nil
 }
 
 // Close gives up what is being fetched and closes the store behind. The copies stay.
 func (s *Store) Close() error {
 	s.mu.Lock()
-	s.closed = true
-	for _, f := range s.fetches {
+	close(s.closed)
+	for f := range s.active {
 		f.cancel()
 	}
 	s.mu.Unlock()
-	s.running.Wait()
+	s.fetching.Wait()
+	s.tending.Wait()
 	s.files.close()
 	return s.Store.Close() //nolint:wrapcheck // the store's own answer
 }

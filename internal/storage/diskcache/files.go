@@ -1,6 +1,7 @@
 package diskcache
 
 import (
+	"container/list"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -8,10 +9,9 @@ import (
 	iofs "io/fs"
 	"os"
 	"path/filepath"
-	"slices"
+	"sync"
+	"syscall"
 	"time"
-
-	"github.com/maypok86/otter/v2"
 
 	"github.com/berthregistry/berth/internal/storage"
 )
@@ -20,163 +20,313 @@ const (
 	folderMode = 0o700
 	// growing is the folder of what is being fetched. A start empties it.
 	growing = "fetching"
-	// block is the unit in which sizes are counted, in bytes: what file systems give at least.
-	block = 4 << 10
+	// block is the unit in which copies are counted, in bytes. It bounds their number, and so the memory for knowing them.
+	block = 64 << 10
+	// touchEvery is how often a copy that is read is marked as such on the disk, for the next start.
+	touchEvery = time.Hour
 )
 
-// files are the copies in a folder: <first byte of the name in hex>/<name>, where the name is the SHA-256 of the key. An index
-// knows which there are, and decides which have to go.
+// name is what a copy is called: the SHA-256 of the object's key.
+type name [sha256.Size]byte
+
+func nameOf(key string) name { return sha256.Sum256([]byte(key)) }
+
+func (n name) String() string { return hex.EncodeToString(n[:]) }
+
+// onDisk is what a file of that size takes, in bytes, generously.
+func onDisk(size int64) int64 { return (size + block - 1) / block * block }
+
+// entry is a file of the cache: a copy, or one in the making. No two have the same file, whatever they are copies of.
+type entry struct {
+	name name
+	size int64
+	file string // the name of the file, set before it is a copy
+
+	// Under the mu of files:
+	place   *list.Element // among the copies
+	read    time.Time     // when it was opened last
+	touched time.Time     // when it was last marked as read on the disk
+	readers int
+	gone    bool // nobody can open it any more
+}
+
+// files are the copies in a folder: <first byte of the name in hex>/<name>-<random>. What was not read for the longest time
+// has to go first.
 type files struct {
 	dir   string
-	index *otter.Cache[string, int64] // sizes by name
+	limit int64 // of kept
+	lock  *os.File
+	clock func() time.Time
+	sync  func(*os.File) error
+
+	mu     sync.Mutex
+	copies map[name]*entry
+	order  list.List // of *entry, what was read last in front
+	kept   int64     // bytes of copies
+	held   int64     // bytes of what has gone but is still being read
 }
 
-func nameOf(key string) string {
-	sum := sha256.Sum256([]byte(key))
-	return hex.EncodeToString(sum[:])
-}
-
-func openFiles(dir string, size int64) (*files, error) {
-	f := &files{dir: dir}
-	if err := os.RemoveAll(filepath.Join(dir, growing)); err != nil {
-		return nil, unusable(err)
+func openFiles(dir string, limit int64, clock func() time.Time) (*files, error) {
+	f := &files{dir: dir, limit: limit, clock: clock, sync: (*os.File).Sync, copies: map[name]*entry{}}
+	if err := f.prepare(); err != nil {
+		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, growing), folderMode); err != nil {
-		return nil, unusable(err)
-	}
-	probe, err := f.create()
-	if err != nil {
-		return nil, unusable(err)
-	}
-	f.discard(probe)
-	f.index = otter.Must(&otter.Options[string, int64]{
-		MaximumWeight:    uint64(size / block),
-		Weigher:          func(_ string, size int64) uint32 { return uint32(min(blocks(size), 1<<31)) },
-		ExpiryCalculator: otter.ExpiryAccessing[string, int64](MaxIdle),
-		// Within the removal from the index: afterwards, another copy may be there.
-		OnAtomicDeletion: func(e otter.DeletionEvent[string, int64]) {
-			if e.Cause != otter.CauseReplacement {
-				_ = os.Remove(f.path(e.Key)) // what stays is found by the next start
-			}
-		},
-	})
 	return f, nil
 }
 
-func unusable(err error) error {
-	return fmt.Errorf("disk cache: %w: the folder cannot be used: %w", storage.ErrUnavailable, err)
-}
-
-func blocks(size int64) int64 { return (size + block - 1) / block }
-
-func (f *files) path(name string) string { return filepath.Join(f.dir, name[:2], name) }
-
-// open opens the copy of that name, if it has size bytes at least.
-func (f *files) open(name string, size int64) (*os.File, bool) {
-	have, ok := f.index.GetIfPresent(name)
-	if !ok || have < size {
-		return nil, false
+// prepare makes the folders, takes the lock, and sees that files can be written.
+func (f *files) prepare() error {
+	if err := os.MkdirAll(f.dir, folderMode); err != nil {
+		return unusable(err)
 	}
-	file, err := os.Open(f.path(name))
+	lock, err := lockFolder(f.dir)
 	if err != nil {
-		f.drop(name) // somebody else has removed it
-		return nil, false
+		return unusable(err)
 	}
-	return file, true
+	f.lock = lock
+	err = os.RemoveAll(filepath.Join(f.dir, growing))
+	if err == nil {
+		var probe *os.File
+		if probe, err = f.create(name{}); err == nil {
+			err = errors.Join(probe.Close(), os.Remove(probe.Name()))
+		}
+	}
+	if err != nil {
+		f.close()
+		return unusable(err)
+	}
+	return nil
 }
 
-// openGrowing opens what is being fetched, or has just been.
-func (f *files) openGrowing(path, name string) (*os.File, bool) {
+// unusable tells a folder that cannot be one from a disk that fails.
+func unusable(err error) error {
+	kind := storage.ErrUnavailable
+	if errors.Is(err, iofs.ErrPermission) || errors.Is(err, syscall.ENOTDIR) {
+		kind = storage.ErrInvalid
+	}
+	return fmt.Errorf("disk cache: %w: the folder cannot be used: %w", kind, err)
+}
+
+func (f *files) close() { _ = f.lock.Close() } // and with it the lock goes
+
+// path is where a copy lies.
+func (f *files) path(file string) string { return filepath.Join(f.dir, file[:2], file) }
+
+// has tells whether there is a copy with size bytes at least.
+func (f *files) has(n name, size int64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	e := f.copies[n]
+	return e != nil && e.size >= size
+}
+
+// open opens the copy of that name, if it has size bytes at least. Whoever gets a file has to release its entry.
+func (f *files) open(n name, size int64) (*os.File, *entry) {
+	e, mark := f.find(n, size)
+	if e == nil {
+		return nil, nil
+	}
+	path := f.path(e.file)
 	file, err := os.Open(path) //nolint:gosec // a path that create made
+	if err != nil {
+		f.release(e)
+		if errors.Is(err, iofs.ErrNotExist) { // somebody else has removed it
+			f.drop(e)
+		}
+		return nil, nil
+	}
+	if mark {
+		now := f.clock()
+		_ = os.Chtimes(path, now, now) // else it goes sooner after a start
+	}
+	return file, e
+}
+
+// find takes a copy for reading, and says whether that is to be marked on the disk.
+func (f *files) find(n name, size int64) (e *entry, mark bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	e = f.copies[n]
+	now := f.clock()
+	if e == nil || e.size < size {
+		return nil, false
+	}
+	f.order.MoveToFront(e.place)
+	e.read = now
+	e.readers++
+	if now.Sub(e.touched) < touchEvery {
+		return e, false
+	}
+	e.touched = now
+	return e, true
+}
+
+// openGrowing opens what is being fetched, or has just been. Whoever gets a file has to release its entry.
+func (f *files) openGrowing(e *entry) (*os.File, bool) {
+	f.hold(e)
+	file, err := os.Open(filepath.Join(f.dir, growing, e.file))
 	if errors.Is(err, iofs.ErrNotExist) {
-		file, err = os.Open(f.path(name))
+		file, err = os.Open(f.path(e.file))
+	}
+	if err != nil {
+		f.release(e)
 	}
 	return file, err == nil
 }
 
 // create makes the file of a fetch. Its errors are those of os.
-func (f *files) create() (*os.File, error) {
-	return os.CreateTemp(filepath.Join(f.dir, growing), "") //nolint:wrapcheck // by the callers
+func (f *files) create(n name) (*os.File, error) {
+	dir := filepath.Join(f.dir, growing)
+	file, err := os.CreateTemp(dir, n.String()+"-*")
+	if errors.Is(err, iofs.ErrNotExist) {
+		if err = os.MkdirAll(dir, folderMode); err == nil {
+			file, err = os.CreateTemp(dir, n.String()+"-*")
+		}
+	}
+	return file, err //nolint:wrapcheck // by the callers
 }
 
 // discard removes the file of a fetch.
-func (f *files) discard(file *os.File) {
+func (f *files) discard(file *os.File, e *entry) {
 	_ = file.Close() // what it held is not wanted
 	_ = os.Remove(file.Name())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lose(e)
 }
 
-// keep makes a copy of the file of a fetch. It is on disk before it has its name: what a later start finds is whole. Its
-// errors are those of os; then the file is to be discarded.
-func (f *files) keep(file *os.File, name string, size int64) error {
-	if err := file.Sync(); err != nil {
-		return err //nolint:wrapcheck // by the caller
+// keep makes a copy of the file of a fetch. It is on disk before it lies among the copies: what a later start finds there is
+// whole. Its errors are those of os; then the file is to be discarded.
+func (f *files) keep(file *os.File, e *entry) error {
+	if err := f.sync(file); err != nil {
+		return err
 	}
 	if err := file.Close(); err != nil {
 		return err //nolint:wrapcheck // by the caller
 	}
-	err := os.Rename(file.Name(), f.path(name))
+	path := f.path(e.file)
+	err := os.Rename(file.Name(), path)
 	if errors.Is(err, iofs.ErrNotExist) {
-		if err = os.Mkdir(filepath.Dir(f.path(name)), folderMode); err == nil || errors.Is(err, iofs.ErrExist) {
-			err = os.Rename(file.Name(), f.path(name))
+		if err = os.MkdirAll(filepath.Dir(path), folderMode); err == nil {
+			err = os.Rename(file.Name(), path)
 		}
 	}
 	if err != nil {
 		return err //nolint:wrapcheck // by the caller
 	}
-	f.index.Set(name, size)
+	now := f.clock()
+	e.touched = now
+	f.add(e, now)
 	return nil
 }
 
+// add puts a copy among the others, where it belongs by when it was read, and removes what there is no more room for.
+func (f *files) add(e *entry, read time.Time) {
+	f.remove(func() (lost []*entry) {
+		if old := f.copies[e.name]; old != nil {
+			if old.size >= e.size {
+				f.lose(e)
+				return []*entry{e}
+			}
+			lost = append(lost, f.takeOut(old))
+		}
+		e.read = read
+		e.place = f.insert(e)
+		f.copies[e.name] = e
+		f.kept += onDisk(e.size)
+		return append(lost, f.surplus(f.limit)...)
+	})
+}
+
+// insert needs f.mu. A copy that was just made comes in front at once, those that a start finds are few steps away from where
+// they belong.
+func (f *files) insert(e *entry) *list.Element {
+	for at := f.order.Front(); at != nil; at = at.Next() {
+		if other, _ := at.Value.(*entry); !other.read.After(e.read) {
+			return f.order.InsertBefore(e, at)
+		}
+	}
+	return f.order.PushBack(e)
+}
+
+// surplus takes out what is beyond a number of bytes, or was not read for too long. It needs f.mu.
+func (f *files) surplus(limit int64) (lost []*entry) {
+	for last := f.order.Back(); last != nil; last = f.order.Back() {
+		e, _ := last.Value.(*entry)
+		if f.kept <= limit && f.clock().Sub(e.read) <= MaxIdle {
+			break
+		}
+		lost = append(lost, f.takeOut(e))
+	}
+	return lost
+}
+
+// takeOut needs f.mu.
+func (f *files) takeOut(e *entry) *entry {
+	f.order.Remove(e.place)
+	delete(f.copies, e.name)
+	f.kept -= onDisk(e.size)
+	f.lose(e)
+	return e
+}
+
+// lose says that nobody can open a file any more. Its bytes stay on the disk while somebody reads them. It needs f.mu.
+func (f *files) lose(e *entry) {
+	if !e.gone && e.readers > 0 {
+		f.held += onDisk(e.size)
+	}
+	e.gone = true
+}
+
+// remove takes copies out under f.mu, and then their files, which may take a while, without it.
+func (f *files) remove(takeOut func() []*entry) {
+	f.mu.Lock()
+	lost := takeOut()
+	f.mu.Unlock()
+	for _, e := range lost {
+		_ = os.Remove(f.path(e.file)) // what stays is found by the next start
+	}
+}
+
 // drop removes a copy.
-func (f *files) drop(name string) { f.index.Invalidate(name) }
-
-// limit sets the most bytes that copies take.
-func (f *files) limit(size int64) { f.index.SetMaximum(uint64(max(size, 0) / block)) }
-
-// bytes is what the copies take.
-func (f *files) bytes() int64 { return int64(f.index.WeightedSize()) * block }
-
-func (f *files) close() { f.index.StopAllGoroutines() }
-
-// found is a copy that an earlier process left.
-type found struct {
-	name     string
-	size     int64
-	modified time.Time
+func (f *files) drop(e *entry) {
+	f.remove(func() []*entry {
+		if f.copies[e.name] != e {
+			return nil
+		}
+		return []*entry{f.takeOut(e)}
+	})
 }
 
-// scan puts what lies in the folder into the index, the oldest first, and returns how many copies there are. It ends early
-// when stop says so. What it cannot read it leaves out.
-func (f *files) scan(stop func() bool) (int, error) {
-	var all []found
-	var failed error
-	for first := range 256 {
-		if stop() {
-			return 0, nil
-		}
-		some, err := f.scanFolder(hex.EncodeToString([]byte{byte(first)}))
-		all, failed = append(all, some...), errors.Join(failed, err)
-	}
-	slices.SortFunc(all, func(a, b found) int { return a.modified.Compare(b.modified) })
-	for _, copied := range all {
-		f.index.SetIfAbsent(copied.name, copied.size)
-	}
-	return len(all), failed
+// evict removes copies of so many bytes at least, and expire those that nobody has read for too long.
+func (f *files) evict(bytes int64) {
+	f.remove(func() []*entry { return f.surplus(f.kept - bytes) })
 }
 
-func (f *files) scanFolder(folder string) ([]found, error) {
-	entries, err := os.ReadDir(filepath.Join(f.dir, folder))
-	if errors.Is(err, iofs.ErrNotExist) {
-		return nil, nil
+func (f *files) expire() { f.evict(0) }
+
+// hold says that a file is being read, and release that it is no more.
+func (f *files) hold(e *entry) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	e.readers++
+	if e.gone && e.readers == 1 {
+		f.held += onDisk(e.size)
 	}
-	var all []found
-	for _, entry := range entries {
-		if !entry.Type().IsRegular() || len(entry.Name()) != hex.EncodedLen(sha256.Size) || entry.Name()[:2] != folder {
-			continue
-		}
-		if info, err := entry.Info(); err == nil { // else it has gone
-			all = append(all, found{entry.Name(), info.Size(), info.ModTime()})
-		}
+}
+
+func (f *files) release(e *entry) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	e.readers--
+	if e.gone && e.readers == 0 {
+		f.held -= onDisk(e.size)
 	}
-	return all, err //nolint:wrapcheck // by the caller
+}
+
+// sizes are the bytes of copies, and of what has gone but is still being read.
+func (f *files) sizes() (kept, held int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.kept, f.held
 }

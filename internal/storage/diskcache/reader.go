@@ -13,23 +13,37 @@ import (
 
 // reader reads from a copy, or from one that is being made, and goes on with the store behind where that fails.
 type reader struct {
-	store     *Store
-	ctx       context.Context // the context of Open covers the reading
-	key, name string
-	at, end   int64 // bytes of the object
-	file      *os.File
-	fetch     *fetch        // nil once the copy is complete
-	behind    io.ReadCloser // instead of the file, once that is of no use
+	store   *Store
+	ctx     context.Context // the context of Open covers the reading
+	key     string
+	name    name
+	at, end int64         // bytes of the object
+	file    *os.File      // nil once it is of no use
+	entry   *entry        // what it is
+	fetch   *fetch        // what makes the copy; nil where it was complete
+	behind  io.ReadCloser // instead of the file
+	failed  error         // why nothing more can be read
 }
 
-// take makes file what r reads from.
-func (r *reader) take(file *os.File) bool {
+// take makes a file what r reads from; it is closed where that fails, and its entry released.
+func (r *reader) take(file *os.File, e *entry) bool {
+	r.file, r.entry = file, e
 	if _, err := file.Seek(r.at, io.SeekStart); err != nil {
-		_ = file.Close()
+		_ = r.put()
 		return false
 	}
-	r.file = file
 	return true
+}
+
+// put gives the file back.
+func (r *reader) put() error {
+	if r.file == nil {
+		return nil
+	}
+	err := r.file.Close()
+	r.file = nil
+	r.store.files.release(r.entry)
+	return err //nolint:wrapcheck // by the caller
 }
 
 // Read implements io.Reader.
@@ -64,6 +78,9 @@ func (r *reader) Read(p []byte) (int, error) {
 
 // available returns how many bytes of the file can be read now. It is zero when the store behind has to go on.
 func (r *reader) available() (int64, error) {
+	if r.failed != nil {
+		return 0, r.failed
+	}
 	if err := r.ctx.Err(); err != nil {
 		return 0, fmt.Errorf("disk cache: read %s: %w", r.key, err)
 	}
@@ -97,7 +114,7 @@ func (r *reader) WriteTo(w io.Writer) (int64, error) {
 		if err == nil && n > 0 {
 			continue
 		}
-		if err != nil && !errors.Is(err, syscall.EIO) { // the other side's
+		if err != nil && !isDisk(err) { // the other side's
 			return total, fmt.Errorf("disk cache: send %s: %w", r.key, err)
 		}
 		if err := r.divert(err); err != nil {
@@ -119,16 +136,28 @@ func copyFrom(r io.Reader, w io.Writer) (int64, error) {
 	return buffer.Copy(w, r)
 }
 
+// isDisk tells failures of a disk from those of whoever is being sent to.
+func isDisk(err error) bool {
+	for _, known := range []error{syscall.EIO, syscall.EBADMSG, syscall.ESTALE} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
+}
+
 // divert goes on with the store behind. A copy that cannot be read, or has lost bytes, goes.
 func (r *reader) divert(cause error) error {
+	_ = r.put() // only read from
 	if r.fetch == nil {
-		r.store.files.drop(r.name)
+		r.store.files.drop(r.entry)
 		if cause != nil && !errors.Is(cause, io.EOF) {
 			r.store.rest(cause)
 		}
 	}
 	behind, err := r.store.Store.Open(r.ctx, r.key, r.at, r.end-r.at)
 	if err != nil {
+		r.failed = err
 		return err //nolint:wrapcheck // the store's own answer
 	}
 	r.behind = behind
@@ -137,7 +166,7 @@ func (r *reader) divert(cause error) error {
 
 // Close implements io.Closer.
 func (r *reader) Close() error {
-	err := r.file.Close()
+	err := r.put()
 	if r.fetch != nil {
 		r.store.leave(r.fetch)
 		r.fetch = nil
