@@ -71,9 +71,8 @@ func TestImageIsSmallAndUnprivileged(t *testing.T) {
 		}
 	}
 	uid, gid, _ := strings.Cut(users[0].User, ":")
-	for folder, want := range map[string]string{
-		"/var/lib/berth": "install -d -o " + uid + " -g " + gid + " -m 0750 ", "/tmp": "install -d -m 1777 ",
-	} {
+	its := "install -d -o " + uid + " -g " + gid + " -m 0750 "
+	for folder, want := range map[string]string{"/var/lib/berth": its, "/var/cache/berth": its, "/tmp": "install -d -m 1777 "} {
 		if made := want + copied["/"] + folder; !regexp.MustCompile(regexp.QuoteMeta(made) + `(\s|$)`).MatchString(built(t)) {
 			t.Errorf("%s is not made by %q", folder, made)
 		}

@@ -109,7 +109,7 @@ func (s Storage) check(refuse refuseFunc) {
 	checkStorageURL(refuse, "BERTH_STORAGE_URL", string(s.URL))
 	checkPositive(refuse, "BERTH_STORAGE_TIMEOUT", s.Timeout)
 	checkRange(refuse, "BERTH_STORAGE_ATTEMPTS", s.Attempts, 1, maxAttempts)
-	if s.CacheSize < minBlobCache {
+	if s.HasCache() && s.CacheSize < minBlobCache {
 		refuse("BERTH_BLOB_CACHE_SIZE", "%s is less than %s; leave BERTH_BLOB_CACHE empty to keep no copies", s.CacheSize, minBlobCache)
 	}
 }

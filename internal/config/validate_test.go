@@ -138,7 +138,9 @@ var badValues = map[string][]badValue{
 		with("none", func(c *config.Config) { c.Storage.Attempts = 0 }),
 		with("many", func(c *config.Config) { c.Storage.Attempts = 21 }),
 	},
-	"BERTH_BLOB_CACHE_SIZE": sizes(func(c *config.Config) *config.ByteSize { return &c.Storage.CacheSize }, 0, -1, 64*config.MiB-1),
+	"BERTH_BLOB_CACHE_SIZE": {with("small", func(c *config.Config) {
+		c.Storage.URL, c.Storage.Cache, c.Storage.CacheSize = "s3://bucket", "/var/cache/berth", 64*config.MiB-1
+	})},
 	"BERTH_STORAGE_URL": texts(func(c *config.Config) *string { return (*string)(&c.Storage.URL) },
 		"", "file:", "data/objects", "s3:bucket", "s3://", "s3://u@bucket", "s3://bucket#x", "s3://b\x00cket", "arn:aws:s3:eu-west-1:1:accesspoint/x", "gs://bucket"),
 	"BERTH_CHUNK_SIZE": append(sizes(func(c *config.Config) *config.ByteSize { return &c.Uploads.ChunkSize }, 1, config.MiB-1, 5*config.GiB+1),

@@ -122,10 +122,20 @@ func (e *examination) blobCache() {
 	}
 	const name, do = "storage.cache", "set BERTH_BLOB_CACHE to a folder of its own on a local disk, and let the server's user use it"
 	dir, most := e.cfg.Storage.Cache, e.cfg.Storage.CacheSize
-	v, err := volumeOf(dir)
+	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		e.warn(name, "nothing, before the first start: berth serve makes it. Else mount the disk, or correct BERTH_BLOB_CACHE", "%s does not exist", dir)
+		return
+	case err == nil && !info.IsDir():
+		err = fs.ErrInvalid
+	}
+	if err != nil {
+		e.fail(name, do, "%s, for copies of blobs, is no folder that can be used: %v", dir, err)
+		return
+	}
+	v, err := volumeOf(dir)
+	switch {
 	case err != nil:
 		e.fail(name, do, "the folder for copies of blobs: %v", err)
 	case v.kind == kindMemory, v.kind == kindNetwork:
@@ -140,6 +150,9 @@ func (e *examination) blobCache() {
 
 // occupied is what the files below a folder take, as far as they can be read.
 func occupied(dir string) int64 {
+	if target, err := filepath.EvalSymlinks(dir); err == nil { // as systemd's folders for a DynamicUser are
+		dir = target
+	}
 	var total int64
 	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {

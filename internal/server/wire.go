@@ -86,7 +86,7 @@ func (b *backends) openStore(ctx context.Context, cfg config.Config, observer *o
 }
 
 // openCache puts copies on a local disk before a bucket, if that is wanted. Only a server does so: the copies are not what
-// a scrub is to see, nor what a program should use that runs beside one.
+// a scrub is to see, nor what a program should use that runs beside one. A disk that fails is no reason not to start.
 func (b *backends) openCache(cfg config.Storage, opts Options) error {
 	if !cfg.HasCache() {
 		return nil
@@ -94,6 +94,10 @@ func (b *backends) openCache(cfg config.Storage, opts Options) error {
 	cache, err := diskcache.New(b.store, diskcache.Options{
 		Dir: cfg.Cache, Size: int64(cfg.CacheSize), Logger: opts.Logger, Clock: opts.Clock,
 	})
+	if errors.Is(err, storage.ErrUnavailable) {
+		opts.Logger.Warn("blobs are pulled without copies: BERTH_BLOB_CACHE cannot be used until a restart", slog.String("error", err.Error()))
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("BERTH_BLOB_CACHE: %w", err)
 	}

@@ -278,6 +278,7 @@ func testDoctorBucket(t *testing.T, program string) {
 		{"spools in memory", planted{}, []string{"BERTH_UPLOAD_SPOOL_DIR=" + inMemory(t)}, "storage.spool", doctor.Warning},
 		{"no folder for spools", planted{}, []string{"BERTH_UPLOAD_SPOOL_DIR=/dev/null/x"}, "storage.spool", doctor.Failure},
 		{"no folder for copies", planted{}, []string{"BERTH_BLOB_CACHE=/dev/null/x"}, "storage.cache", doctor.Failure},
+		{"a file for copies", planted{}, []string{"BERTH_BLOB_CACHE=" + program}, "storage.cache", doctor.Failure},
 		{"a new folder for copies", planted{}, []string{"BERTH_BLOB_CACHE=" + t.TempDir() + "/new"}, "storage.cache", doctor.Warning},
 		{"copies in memory", planted{}, []string{"BERTH_BLOB_CACHE=" + inMemory(t)}, "storage.cache", doctor.Warning},
 		{"many copies", planted{}, []string{"BERTH_BLOB_CACHE_SIZE=1000TiB", "BERTH_BLOB_CACHE=" + t.TempDir()}, "storage.cache", doctor.Warning},

@@ -34,7 +34,7 @@ func Wrap(store storage.Store, kind string, observer *observe.Observer) storage.
 	}
 	s := &Store{Store: store, calls: observer.Operations(observe.Component{
 		Metric: "berth.storage.operation.duration", Bounds: bounds,
-		Help:      "Duration of operations on the object store; a read lasts until its reader is closed, so as long as its client takes.",
+		Help:      "Duration of operations on the object store; a read lasts until its reader is closed, so as long as its client takes, or the fetch of a copy.",
 		Attrs:     []observe.Attr{observe.Text("berth.storage.kind", kind)},
 		Operation: "berth.storage.operation", SpanKind: trace.SpanKindInternal, Classify: failureWord,
 	})}
