@@ -127,7 +127,7 @@ func (f *files) open(n name, size int64) (*os.File, *entry) {
 		return nil, nil
 	}
 	path := f.path(e.file)
-	file, err := os.Open(path) //nolint:gosec // a path that create made
+	file, err := os.Open(path)
 	if err != nil {
 		f.release(e)
 		if errors.Is(err, iofs.ErrNotExist) { // somebody else has removed it
