@@ -35,10 +35,14 @@ func (s *Store) put(ctx context.Context, key string, body *spool) error {
 	err := s.conditionally(func(ifNoneMatch *string) error {
 		return s.putOnce(ctx, key, body, ifNoneMatch)
 	})
-	return s.verdict(ctx, "put", key, err, seen, body.size(), checksum(body))
+	if err = s.verdict(ctx, "put", key, err, seen, body.size(), checksum(body)); err == nil {
+		s.sent.Store(time.Now().UnixNano())
+	}
+	return err
 }
 
-// takeTurn waits until fewer than maxPuts objects are being sent: no longer than a server that hangs keeps those.
+// takeTurn waits until fewer than maxPuts objects are being sent, in the order of those who ask. While others are done,
+// however slowly, it goes on waiting; it gives up when none was for as long as a server that hangs keeps them.
 func (s *Store) takeTurn(ctx context.Context, key string) error {
 	select {
 	case s.puts <- struct{}{}:
@@ -47,13 +51,19 @@ func (s *Store) takeTurn(ctx context.Context, key string) error {
 	}
 	late := time.NewTimer(s.options.IdleTimeout)
 	defer late.Stop()
-	select {
-	case s.puts <- struct{}{}:
-		return nil
-	case <-late.C:
-		return fmt.Errorf("s3: put %s: %w: %d others are being sent", key, storage.ErrUnavailable, maxPuts)
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	for {
+		select {
+		case s.puts <- struct{}{}:
+			return nil
+		case <-late.C:
+			idle := time.Since(time.Unix(0, s.sent.Load()))
+			if idle >= s.options.IdleTimeout {
+				return fmt.Errorf("s3: put %s: %w: %d others are being sent, and none is done", key, storage.ErrUnavailable, maxPuts)
+			}
+			late.Reset(s.options.IdleTimeout - idle)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 }
 
