@@ -176,6 +176,39 @@ func TestPodsFitTogether(t *testing.T) {
 	}
 }
 
+// TestAutoscalingBeginsWhereTheReplicasAre: an upgrade that turns it on, or a rollback to one that had it, leaves as many replicas
+// as there are. Without a number Helm takes the former one away, and the API makes 1 of that.
+func TestAutoscalingBeginsWhereTheReplicasAre(t *testing.T) {
+	r := newRenderer(t)
+	for there, want := range map[int32]int32{1: 3, 6: 6} {
+		r.cluster = map[string]map[string]any{"Deployment berth": {"spec": map[string]any{"replicas": float64(there)}}}
+		documents, _ := r.render(t, set(t, "full"))
+		got := get[*apps.Deployment](t, mustDecode(t, documents), "Deployment berth").Spec.Replicas
+		if got == nil || *got != want {
+			t.Errorf("%d replicas become %v, want %d", there, got, want)
+		}
+	}
+}
+
+// TestSettingsAreAsWritten: numbers are not written as floating-point ones, as Helm reads all of them.
+func TestSettingsAreAsWritten(t *testing.T) {
+	values := set(t, "replicated")
+	values["settings"] = map[string]any{
+		"BERTH_A": 1000000., "BERTH_B": 4194304., "BERTH_C": -1., "BERTH_D": 0.25, "BERTH_E": false, "BERTH_F": "1e3", "BERTH_G": "a \"b\"",
+		"BERTH_RATELIMIT_REPLICAS": 7.,
+	}
+	documents, _ := newRenderer(t).render(t, values)
+	settings := get[*core.ConfigMap](t, mustDecode(t, documents), "ConfigMap berth").Data
+	for name, want := range map[string]string{
+		"BERTH_A": "1000000", "BERTH_B": "4194304", "BERTH_C": "-1", "BERTH_D": "0.25", "BERTH_E": "false", "BERTH_F": "1e3", "BERTH_G": "a \"b\"",
+		"BERTH_RATELIMIT_REPLICAS": "7",
+	} {
+		if settings[name] != want {
+			t.Errorf("%s is %q, want %q", name, settings[name], want)
+		}
+	}
+}
+
 // TestPodsHaveTimeToDrain: delay, timeout and the 15 s that a replica may take beyond them.
 func TestPodsHaveTimeToDrain(t *testing.T) {
 	r := newRenderer(t)
@@ -263,6 +296,9 @@ func TestSchemaOfValues(t *testing.T) {
 		`{settings: {BERTH_ADMIN_TOKEN: in-a-config-map}}`,
 		`{settings: {BERTH_DATABASE_URL: "postgres://berth:secret@db/berth"}}`,
 		`{settings: {BERTH_DRAIN_TIMEOUT: 5m}}`, // drain, or the grace period does not fit
+		`{settings: {BERTH_LOG_LEVEL: debug}}`,  // log.level
+		`{podLabels: {app.kubernetes.io/name: other}}`,
+		`{blobCache: {size: 1Mi}}`,
 		`{drain: {timeoutSeconds: -1}}`,
 		`{metrics: {port: 70000}}`,
 	} {

@@ -2,6 +2,7 @@ package check
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -29,12 +30,13 @@ func (chartFiles) Get(name string) string {
 	return string(content)
 }
 
-// renderer does what `helm template` does with a chart like ours: no sub-charts, no look-ups, no hooks. Helm's own engine
+// renderer does what `helm template` does with a chart like ours: no sub-charts, no hooks, and look-ups that find what a test says. Helm's own engine
 // would bring the whole client of Kubernetes. testdata holds what Helm itself makes of the same values; both must agree.
 type renderer struct {
 	templates *template.Template
-	base      map[string]any // values.yaml
-	chart     map[string]any // Chart.yaml, with the names that templates know
+	base      map[string]any            // values.yaml
+	chart     map[string]any            // Chart.yaml, with the names that templates know
+	cluster   map[string]map[string]any // what a look-up finds, by kind and name
 }
 
 func newRenderer(t *testing.T) *renderer {
@@ -58,6 +60,11 @@ func newRenderer(t *testing.T) *renderer {
 		out, err := yaml.Marshal(value)
 		return strings.TrimSuffix(string(out), "\n"), err
 	}
+	functions["toJson"] = func(value any) (string, error) {
+		out, err := json.Marshal(value)
+		return string(out), err
+	}
+	functions["lookup"] = func(_, kind, _, name string) map[string]any { return r.cluster[kind+" "+name] }
 	functions["required"] = func(message string, value any) (any, error) {
 		if value == nil || value == "" {
 			return nil, errors.New(message)
