@@ -121,6 +121,9 @@ func Run(ctx context.Context, cfg config.Config, opts Options) (err error) {
 		opts.Logger.InfoContext(ctx, "listening",
 			slog.String("address", listener.Addr().String()), slog.String("metrics_address", operator.address()),
 			slog.String("public_url", endpoints.PublicURL))
+		if err := notifyManager("READY=1"); err != nil {
+			opts.Logger.WarnContext(ctx, "the service manager cannot be told that the server listens", slog.String("error", err.Error()))
+		}
 		opts.Ready(Addresses{API: listener.Addr(), Operator: operator.addr(), Endpoints: endpoints})
 	})
 }
