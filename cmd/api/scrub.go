@@ -53,8 +53,8 @@ func (c *scrubCommand) Run(p *process) error {
 	if p.ctx.Err() != nil {
 		return errors.New("the scrub was cut off: berth scrub goes on where it stopped")
 	}
-	if errors.Is(err, server.ErrScrubUnderWay) {
-		return err
+	if _, settings := errors.AsType[config.Problems](err); settings || errors.Is(err, server.ErrScrubUnderWay) {
+		return err // nothing was done, so there is nothing to report
 	}
 	if perr := newScrubReport(figures, found).print(p.stdout, c.Output); perr != nil {
 		return perr

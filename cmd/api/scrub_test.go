@@ -46,3 +46,46 @@ func TestScrubBesideAnother(t *testing.T) {
 		t.Errorf("exit code %d, %q", code, complaints)
 	}
 }
+
+// TestPendingMigrationsAreNoObstacle: a server of the version before may be running, so what works beside it neither
+// migrates nor refuses.
+func TestPendingMigrationsAreNoObstacle(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "berth.db")
+	berth := func(arguments ...string) (int, string) {
+		var out, complaints bytes.Buffer
+		code := run(append(arguments, "--database-url=sqlite:"+file), strings.NewReader(""), &out, &complaints)
+		return code, complaints.String()
+	}
+	if code, complaints := berth("migrate"); code != exitOK {
+		t.Fatal(complaints)
+	}
+	db, err := sql.Open("sqlite", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	if _, err := db.ExecContext(t.Context(), `DELETE FROM goose_db_version WHERE version_id = (SELECT max(version_id) FROM goose_db_version)`); err != nil {
+		t.Fatal(err)
+	}
+	count := func() (n int) {
+		if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM goose_db_version`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := count()
+	storage := "--storage-url=file:" + filepath.Join(dir, "objects")
+	for _, arguments := range [][]string{
+		{"gc", storage}, {"scrub", storage}, {"scrub", "--orphans", storage}, {"backup", "hold", "--for=1h"}, {"backup", "release"},
+		{"backup", "database", "--to=" + filepath.Join(dir, "copy.db")},
+	} {
+		if code, complaints := berth(arguments...); code != exitOK {
+			t.Errorf("%v: exit code %d, %s", arguments, code, complaints)
+		}
+	}
+	if after := count(); after != before {
+		t.Errorf("%d rows of migrations, then %d", before, after)
+	}
+}

@@ -29,6 +29,9 @@ type Config struct {
 	// those of libpq, of pgxpool (pool_max_conns and so on) and the server's settings; see the constants of this
 	// package for what is set when the URL does not.
 	URL string
+	// MustExist makes Open fail with [ErrNoDatabase] where there is no file of SQLite, instead of creating it: for all that
+	// works on what a server has made. PostgreSQL does not use it, for nobody creates its databases here.
+	MustExist bool
 	// MaxConns bounds the connections to PostgreSQL. The URL's pool_max_conns comes first; when neither is set it is
 	// four for each CPU and at least 16. SQLite does not use it.
 	MaxConns int
@@ -67,7 +70,8 @@ type engine interface {
 }
 
 // Open opens the database and checks that it answers. It does not migrate: call [DB.Migrate]. For SQLite it creates the
-// file (mode 0600) and its folder (0700). Errors: a plain one for a URL of bad form, else [ErrUnavailable].
+// file (mode 0600) and its folder (0700), unless it must exist. Errors: a plain one for a URL of bad form, [ErrNoDatabase],
+// else [ErrUnavailable].
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()

@@ -20,6 +20,8 @@ var (
 	ErrConflict = errors.New("database conflict")
 	// ErrForeignKey: a row refers to one that is missing, or is still referred to.
 	ErrForeignKey = errors.New("database foreign key violated")
+	// ErrNoDatabase: the file of SQLite is not there, and was not to be created.
+	ErrNoDatabase = errors.New("there is no database")
 )
 
 // classified is err with one of the sentinels in its chain.

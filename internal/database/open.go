@@ -17,7 +17,7 @@ func openEngine(ctx context.Context, cfg Config) (engine, error) {
 		if err != nil {
 			return nil, err
 		}
-		return openSQLite(ctx, path)
+		return openSQLite(ctx, path, cfg.MustExist)
 	case "postgres", "postgresql":
 		return openPostgres(ctx, cfg)
 	case "":

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -32,8 +33,12 @@ var pragmas = []string{
 	"temp_store(MEMORY)", "wal_autocheckpoint(2000)", "journal_size_limit(67108864)",
 }
 
-func openSQLite(ctx context.Context, path string) (*sqlite, error) {
-	if err := createFile(path); err != nil {
+func openSQLite(ctx context.Context, path string, mustExist bool) (*sqlite, error) {
+	ready := createFile
+	if mustExist {
+		ready = findFile
+	}
+	if err := ready(path); err != nil {
 		return nil, err
 	}
 	readers := max(4, 2*runtime.NumCPU())
@@ -66,6 +71,21 @@ func createFile(path string) error {
 	}
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("make the database file: %w", err)
+	}
+	return nil
+}
+
+// findFile fails unless the file is there and can be used. It creates nothing.
+func findFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w at %s", ErrNoDatabase, path)
+	}
+	if err != nil {
+		return fmt.Errorf("open the database file: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("open the database file: %w", err)
 	}
 	return nil
 }

@@ -45,6 +45,34 @@ func TestSQLiteFiles(t *testing.T) {
 	}
 }
 
+func TestSQLiteThatMustExist(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	existing := database.Config{URL: "sqlite:" + filepath.Join(dir, "berth.db"), MustExist: true}
+	open := func(cfg database.Config) error {
+		db, err := database.Open(t.Context(), cfg)
+		if err == nil {
+			err = db.Close()
+		}
+		return err
+	}
+	wantIs(t, open(existing), database.ErrNoDatabase)
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("%s was made: %v", dir, err)
+	}
+	if err := open(database.Config{URL: existing.URL}); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(existing); err != nil {
+		t.Error(err)
+	}
+	// What is there and no file is another fault.
+	err := open(database.Config{URL: "sqlite:" + dir, MustExist: true})
+	if err == nil {
+		t.Error("a folder was opened")
+	}
+	wantIsNot(t, err, database.ErrNoDatabase)
+}
+
 func TestSQLitePragmas(t *testing.T) {
 	db := dbtest.SQLite(t)
 	for pragma, want := range map[string]string{

@@ -44,7 +44,7 @@ func (e *examination) database(ctx context.Context) {
 		return
 	}
 	db, err := database.Open(ctx, database.Config{
-		URL: e.cfg.Database.URL.Reveal(), MaxConns: e.cfg.Database.MaxConns, Logger: slog.New(slog.DiscardHandler),
+		URL: e.cfg.Database.URL.Reveal(), MustExist: true, MaxConns: e.cfg.Database.MaxConns, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		e.fail("database.reach", "see that the database runs, that this machine reaches it, and that BERTH_DATABASE_URL has its host, port, name, user and password",
@@ -60,7 +60,7 @@ func (e *examination) database(ctx context.Context) {
 	}
 }
 
-// databaseFile looks at the file of SQLite, which opening would create.
+// databaseFile looks at the file of SQLite, which a start would create.
 func (e *examination) databaseFile(path string) bool {
 	info, err := os.Stat(path)
 	switch {

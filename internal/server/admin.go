@@ -12,14 +12,15 @@ import (
 	"github.com/berthregistry/berth/internal/database"
 )
 
-// Migrate brings the schema of a database up to date and returns how many migrations it applied. Several processes may
-// do so at once.
+// Migrate brings the schema of a database up to date and returns how many migrations it applied. It makes a database of SQLite
+// that is not there. Several processes may do so at once.
 func Migrate(ctx context.Context, cfg config.Database, opts Options) (applied int, err error) {
-	err = withDatabase(ctx, cfg, opts, func(db *database.DB) error {
-		applied, err = db.Migrate(ctx)
-		return err //nolint:wrapcheck // says what it did
-	})
-	return applied, err
+	db, err := openDatabase(ctx, cfg, opts.withDefaults(), nil)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return db.Migrate(ctx) //nolint:wrapcheck // says what it did
 }
 
 // NewUser is a user to create.
@@ -79,8 +80,9 @@ func withAuth(ctx context.Context, cfg config.Database, opts Options, do func(co
 	})
 }
 
+// withDatabase works on the database of a server.
 func withDatabase(ctx context.Context, cfg config.Database, opts Options, do func(*database.DB) error) (err error) {
-	db, err := openDatabase(ctx, cfg, opts.withDefaults(), nil)
+	db, err := existingDatabase(ctx, cfg, opts.withDefaults())
 	if err != nil {
 		return err
 	}

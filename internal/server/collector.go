@@ -28,8 +28,7 @@ type Figures = gc.Figures
 // that may be running: it waits for the end of a collection that one of them is at. The schema must be up to date.
 func Collect(ctx context.Context, cfg config.Config, dryRun bool, opts Options) (figures gc.Figures, err error) {
 	opts = opts.withDefaults()
-	cfg.Operation.Migrate = false
-	b, err := openBackends(ctx, cfg, opts, nil)
+	b, err := openExisting(ctx, cfg, opts)
 	if err != nil {
 		return figures, err
 	}

@@ -44,8 +44,7 @@ func Scrub(
 	ctx context.Context, cfg config.Config, order ScrubOrder, opts Options,
 ) (figures ScrubFigures, found []ScrubFinding, err error) {
 	opts = opts.withDefaults()
-	cfg.Operation.Migrate = false
-	b, err := openBackends(ctx, cfg, opts, nil)
+	b, err := openExisting(ctx, cfg, opts)
 	if err != nil {
 		return figures, nil, err
 	}
@@ -63,8 +62,7 @@ func Scrub(
 // how many days those are.
 func LookForOrphans(ctx context.Context, cfg config.Config, opts Options) (days int64, err error) {
 	opts = opts.withDefaults()
-	cfg.Operation.Migrate = false
-	b, err := openBackends(ctx, cfg, opts, nil)
+	b, err := openExisting(ctx, cfg, opts)
 	if err != nil {
 		return 0, err
 	}

@@ -38,21 +38,26 @@ type backends struct {
 	spools func() s3.SpoolStats
 }
 
-// openBackends opens both and brings the schema up to date, if that is wanted. A storage that does not answer is no
-// reason not to start: readiness tells, and it may come back.
+// openBackends opens both for a server, and brings the schema up to date, if that is wanted.
 func openBackends(ctx context.Context, cfg config.Config, opts Options, observer *observe.Observer) (*backends, error) {
 	db, err := openDatabase(ctx, cfg.Database, opts, observer)
 	if err != nil {
 		return nil, err
 	}
-	b := &backends{db: db}
 	if cfg.Operation.Migrate {
 		applied, err := db.Migrate(ctx)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("migrate the database: %w", err), b.close())
+			return nil, errors.Join(fmt.Errorf("migrate the database: %w", err), db.Close())
 		}
 		opts.Logger.InfoContext(ctx, "the schema is up to date", slog.Int("migrations_applied", applied))
 	}
+	return withStore(ctx, db, cfg, opts, observer)
+}
+
+// withStore opens the storage beside a database, which it closes where that fails. A storage that does not answer is no
+// reason not to start: readiness tells, and it may come back.
+func withStore(ctx context.Context, db *database.DB, cfg config.Config, opts Options, observer *observe.Observer) (*backends, error) {
+	b := &backends{db: db}
 	if err := b.openStore(ctx, cfg, observer); err != nil {
 		return nil, errors.Join(fmt.Errorf("BERTH_STORAGE_URL: %w", err), b.close())
 	}
@@ -106,13 +111,17 @@ func (b *backends) openCache(cfg config.Storage, opts Options) error {
 }
 
 func openDatabase(ctx context.Context, cfg config.Database, opts Options, observer *observe.Observer) (*database.DB, error) {
-	db, err := database.Open(ctx, database.Config{
-		URL: cfg.URL.Reveal(), MaxConns: cfg.MaxConns, Timeout: cfg.Timeout, Logger: opts.Logger, Observer: observer,
-	})
+	db, err := database.Open(ctx, databaseConfig(cfg, opts, observer))
 	if err != nil {
 		return nil, fmt.Errorf("BERTH_DATABASE_URL: %w", err)
 	}
 	return db, nil
+}
+
+func databaseConfig(cfg config.Database, opts Options, observer *observe.Observer) database.Config {
+	return database.Config{
+		URL: cfg.URL.Reveal(), MaxConns: cfg.MaxConns, Timeout: cfg.Timeout, Logger: opts.Logger, Observer: observer,
+	}
 }
 
 func (b *backends) checks() []front.Check {

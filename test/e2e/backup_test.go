@@ -28,6 +28,7 @@ var eager = []string{"BERTH_TRASH_TTL=1ms", "BERTH_SWEEP_DELAY=1ms", "BERTH_GC_I
 
 // testBackup does what docs/backup.md says while pushes go on, deletes what was backed up, and restores it.
 func testBackup(t *testing.T, program string, b backends) {
+	refusesAnEmptyDatabase(t, program, b)
 	before := startChild(t, program, b, eager...)
 	backedUp := map[string][]byte{} // by repository
 	for i := range 3 {
@@ -114,6 +115,26 @@ func berth(t *testing.T, program string, b backends, arguments ...string) []byte
 		t.Fatalf("%v: %v\n%s\n%s", arguments, err, out, errorOutput(err))
 	}
 	return out
+}
+
+// refusesAnEmptyDatabase runs what works beside servers where no server has been.
+func refusesAnEmptyDatabase(t *testing.T, program string, b backends) {
+	t.Helper()
+	const says = "has no schema: neither berth migrate nor berth serve has been run there"
+	if file, ok := strings.CutPrefix(b.database, "sqlite:"); ok {
+		must(t, os.WriteFile(file, nil, 0o600))
+	}
+	for _, arguments := range [][]string{
+		{"backup", "hold", "--for=1h"}, {"gc"}, {"scrub"}, {"user", "create", "--email=ci@example.com"},
+	} {
+		cmd := exec.CommandContext(t.Context(), program, arguments...)
+		cmd.Env = append(os.Environ(), "BERTH_DATABASE_URL="+b.database, "BERTH_STORAGE_URL="+b.storage)
+		out, err := cmd.Output()
+		complaints := string(errorOutput(err))
+		if cmd.ProcessState.ExitCode() != 2 || len(out) > 0 || !strings.HasPrefix(complaints, "berth: BERTH_DATABASE_URL: ") || !strings.Contains(complaints, says) {
+			t.Errorf("%v on an empty database: %v\n%s%s", arguments, err, out, complaints)
+		}
+	}
 }
 
 func errorOutput(err error) []byte {
