@@ -147,6 +147,29 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
+// Kong reads the variables of all commands, so it meets one as often as there are commands that have it.
+func TestAProblemIsToldOnce(t *testing.T) {
+	t.Setenv("BERTH_DRAIN_TIMEOUT", "sixty")
+	t.Setenv("BERTH_TOKEN_TTL", "soon")
+	var cli struct {
+		Serve, Doctor struct {
+			config.Config `embed:""`
+		} `cmd:""`
+	}
+	var loader config.Loader
+	parser, err := kong.New(&cli, loader.Options()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.Parse([]string{"serve", "--token-ttl=later"}); err != nil {
+		t.Fatal(err)
+	}
+	problems, _ := errors.AsType[config.Problems](loader.Check(cli.Serve.Config))
+	if len(problems) != 2 || !strings.Contains(problems[0].Sentence, "later") || problems[1].Variable != "BERTH_DRAIN_TIMEOUT" {
+		t.Errorf("problems: %v", problems)
+	}
+}
+
 func TestSecretsAreNeverPrinted(t *testing.T) {
 	t.Parallel()
 	c := config.Default()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,7 +113,7 @@ func (l *Loader) mapper(decode func(text string, target reflect.Value) error) ko
 }
 
 func (l *Loader) refuse(variable, sentence string) {
-	if _, again := l.unparsed[variable]; !again {
+	if !slices.Contains(l.order, variable) { // Kong reads a variable once for each command that has it
 		l.order = append(l.order, variable)
 	}
 	l.unparsed[variable] = sentence
