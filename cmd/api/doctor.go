@@ -8,6 +8,7 @@ import (
 
 	"github.com/berthregistry/berth/internal/config"
 	"github.com/berthregistry/berth/internal/doctor"
+	"github.com/berthregistry/berth/internal/server"
 )
 
 type doctorCommand struct {
@@ -24,7 +25,11 @@ var errUnhealthy = errors.New("not everything is as it should be")
 
 // Run examines and prints what it found.
 func (c *doctorCommand) Run(p *process) error {
-	problems, _ := errors.AsType[config.Problems](p.loader.Check(c.Config))
+	err := p.loader.Check(c.Config)
+	if err == nil {
+		err = server.Validate(c.Config)
+	}
+	problems, _ := errors.AsType[config.Problems](err)
 	found := doctor.Examine(p.ctx, doctor.Options{
 		Config: c.Config, Problems: problems, Local: c.Local, MinFree: int64(c.MinFree),
 	})

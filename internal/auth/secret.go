@@ -60,6 +60,10 @@ func randomText(n int) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
+// CheckToken reports why text cannot be the secret of a registry token, nil if it can. Whether there is such a token is
+// another question. The error does not show the text.
+func CheckToken(text string) error { return checkSecret(text) }
+
 // checkSecret reports why text cannot be the secret of a token, nil if it can.
 func checkSecret(text string) error {
 	if !strings.HasPrefix(text, ownPrefix) {

@@ -2,11 +2,13 @@ package server_test
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/berthregistry/berth/internal/auth"
 	"github.com/berthregistry/berth/internal/config"
 	"github.com/berthregistry/berth/internal/database"
+	"github.com/berthregistry/berth/internal/server"
 	"github.com/berthregistry/berth/internal/storage/s3"
 	"github.com/berthregistry/berth/internal/storage/storeurl"
 )
@@ -60,9 +62,11 @@ func TestSettingsAgreeWithAuth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	personal := "berth_pat_" + strings.Repeat("A", 43)
 	for _, admin := range []config.Admin{
 		{Email: "a b@c.example"}, {Email: "Name <a@b.example>"}, {Email: "\u00e4@b.example"}, {Email: `"a"@b.example`}, {Email: "a@b@c"},
 		{Email: "a@localhost", Password: "seven77"}, {Email: "a@localhost", Token: "berth_pat_mistyped-and-so-of-no-use"},
+		{Email: "a@localhost", Token: config.Secret(personal + "000000")}, // the checksum of another one
 		{Email: "a@localhost", Token: "nineteen-characters"}, {Email: "a@localhost", Password: "eight888", Token: "twenty-characters-ok"},
 	} {
 		cfg := config.Default()
@@ -70,8 +74,8 @@ func TestSettingsAgreeWithAuth(t *testing.T) {
 		_, _, _, err := service.EnsureAdmin(t.Context(), auth.Bootstrap{
 			Email: admin.Email, Password: admin.Password.Reveal(), Token: admin.Token.Reveal(),
 		})
-		if told := config.Validate(cfg); (told == nil) != (err == nil) {
-			t.Errorf("%+v: config says %v, auth %v", admin, told, err)
+		if told := server.Validate(cfg); (told == nil) != (err == nil) {
+			t.Errorf("%+v: the settings say %v, auth %v", admin, told, err)
 		}
 	}
 }

@@ -66,8 +66,8 @@ func (o Options) withDefaults() Options {
 // closed when it returns. Errors: config.Problems for bad settings, and whatever kept it from starting or serving.
 func Run(ctx context.Context, cfg config.Config, opts Options) (err error) {
 	opts = opts.withDefaults()
-	if err := config.Validate(cfg); err != nil {
-		return err //nolint:wrapcheck // names the variables
+	if err := Validate(cfg); err != nil {
+		return err
 	}
 	go api.Prepare() // while the backends are opened
 	announce(ctx, cfg, opts)

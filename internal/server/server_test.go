@@ -271,6 +271,9 @@ func TestWhatKeepsAServerFromStarting(t *testing.T) {
 		"administrator":        func(c *config.Config) { c.Operation.Migrate = false }, // there are no tables
 		"BERTH_ADMIN_TOKEN":    func(c *config.Config) { c.Admin.Token = "short" },
 		"BERTH_ADMIN_PASSWORD": func(c *config.Config) { c.Admin.Password = "x" },
+		"BERTH_ADMIN_TOKEN: begins with berth_": func(c *config.Config) {
+			c.Admin.Token = config.Secret("berth_pat_" + strings.Repeat("A", 49)) // the form is right, the checksum is not
+		},
 	} {
 		cfg := settings(t.TempDir())
 		set(&cfg)
