@@ -194,13 +194,13 @@ func TestAutoscalingBeginsWhereTheReplicasAre(t *testing.T) {
 func TestSettingsAreAsWritten(t *testing.T) {
 	values := set(t, "replicated")
 	values["settings"] = map[string]any{
-		"BERTH_A": 1000000., "BERTH_B": 4194304., "BERTH_C": -1., "BERTH_D": 0.25, "BERTH_E": false, "BERTH_F": "1e3", "BERTH_G": "a \"b\"",
+		"OTEL_A": 1000000., "OTEL_B": 4194304., "OTEL_C": -1., "OTEL_D": 0.25, "OTEL_E": false, "OTEL_F": "1e3", "OTEL_G": "a \"b\"",
 		"BERTH_RATELIMIT_REPLICAS": 7.,
 	}
 	documents, _ := newRenderer(t).render(t, values)
 	settings := get[*core.ConfigMap](t, mustDecode(t, documents), "ConfigMap berth").Data
 	for name, want := range map[string]string{
-		"BERTH_A": "1000000", "BERTH_B": "4194304", "BERTH_C": "-1", "BERTH_D": "0.25", "BERTH_E": "false", "BERTH_F": "1e3", "BERTH_G": "a \"b\"",
+		"OTEL_A": "1000000", "OTEL_B": "4194304", "OTEL_C": "-1", "OTEL_D": "0.25", "OTEL_E": "false", "OTEL_F": "1e3", "OTEL_G": "a \"b\"",
 		"BERTH_RATELIMIT_REPLICAS": "7",
 	} {
 		if settings[name] != want {
