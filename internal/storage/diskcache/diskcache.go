@@ -192,7 +192,10 @@ func (s *Store) pass(r *reader) (io.ReadCloser, error) {
 
 // openCopy tells whether a copy has what r wants.
 func (s *Store) openCopy(r *reader) bool {
-	file, e := s.files.open(r.name, r.end)
+	file, e, err := s.files.open(r.name, r.end)
+	if err != nil {
+		s.rest(err)
+	}
 	if file == nil || !r.take(file, e) {
 		return false
 	}

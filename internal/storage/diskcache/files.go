@@ -120,26 +120,31 @@ func (f *files) has(n name, size int64) bool {
 	return e != nil && e.size >= size
 }
 
-// open opens the copy of that name, if it has size bytes at least. Whoever gets a file has to release its entry.
-func (f *files) open(n name, size int64) (*os.File, *entry) {
+// open opens the copy of that name, if it has size bytes at least. Whoever gets a file has to release its entry. A copy that
+// cannot be opened goes, unless the process has no descriptor left; its error is told where it is the disk's.
+func (f *files) open(n name, size int64) (*os.File, *entry, error) {
 	e, mark := f.find(n, size)
 	if e == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	path := f.path(e.file)
 	file, err := os.Open(path)
 	if err != nil {
 		f.release(e)
-		if errors.Is(err, iofs.ErrNotExist) { // somebody else has removed it
-			f.drop(e)
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			return nil, nil, nil
 		}
-		return nil, nil
+		f.drop(e)
+		if errors.Is(err, iofs.ErrNotExist) { // somebody else has removed it
+			return nil, nil, nil
+		}
+		return nil, nil, err //nolint:wrapcheck // by the caller
 	}
 	if mark {
 		now := f.clock()
 		_ = os.Chtimes(path, now, now) // else it goes sooner after a start
 	}
-	return file, e
+	return file, e, nil
 }
 
 // find takes a copy for reading, and says whether that is to be marked on the disk.

@@ -43,8 +43,9 @@ func TestDiskFailsAtLast(t *testing.T) {
 
 func TestDamagedCopies(t *testing.T) {
 	for name, damage := range map[string]func(path string) error{
-		"removed":   os.Remove,
-		"truncated": func(path string) error { return os.Truncate(path, 1000) },
+		"removed":    os.Remove,
+		"truncated":  func(path string) error { return os.Truncate(path, 1000) },
+		"unopenable": func(path string) error { return errors.Join(os.Remove(path), os.Symlink(path, path)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBehind(t)
@@ -62,7 +63,7 @@ func TestDamagedCopies(t *testing.T) {
 			read(t, s, "day/object", data, 0, len(data))
 			s.WaitIdle()
 			read(t, s, "day/object", data, 0, len(data))
-			wantOpens(t, b, 2+map[string]int64{"truncated": 1}[name])
+			wantOpens(t, b, 2+map[string]int64{"truncated": 1, "unopenable": 3}[name])
 		})
 	}
 }
