@@ -94,3 +94,12 @@ func TestUnitHasTimeToDrain(t *testing.T) {
 		t.Errorf("TimeoutStopSec is %s, want %s", got, want)
 	}
 }
+
+// TestUnitKnowsTheProgram: the server tells when it listens, and ends with 2 where its settings are wrong.
+func TestUnitKnowsTheProgram(t *testing.T) {
+	for _, line := range []string{"Type=notify", "RestartPreventExitStatus=2", "StateDirectory=berth", "CacheDirectory=berth"} {
+		if !regexp.MustCompile("(?m)^" + line + "$").Match(read(t, "../systemd/berth.service")) {
+			t.Errorf("the unit has no %s", line)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"github.com/berthregistry/berth/internal/config"
 	"github.com/berthregistry/berth/internal/database"
 	"github.com/berthregistry/berth/internal/server"
+	"github.com/berthregistry/berth/internal/storage/diskcache"
 	"github.com/berthregistry/berth/internal/storage/s3"
 	"github.com/berthregistry/berth/internal/storage/storeurl"
 )
@@ -44,6 +45,13 @@ func TestSettingsAgreeWithTheStores(t *testing.T) {
 		}
 		if err := store.Close(); err != nil {
 			t.Error(err)
+		}
+	}
+	for size, good := range map[int64]bool{diskcache.MinSize: true, diskcache.MinSize - 1: false} {
+		cfg := config.Default()
+		cfg.Storage.URL, cfg.Storage.Cache, cfg.Storage.CacheSize = "s3://bucket", "/var/cache/berth", config.ByteSize(size)
+		if err := config.Validate(cfg); (err == nil) != good {
+			t.Errorf("config knows another least size of the cache than that: %v", err)
 		}
 	}
 }

@@ -44,9 +44,8 @@ type Options struct {
 	// Dir is the folder, made where it is missing, for one process at a time. Nothing else should be in it. What an earlier
 	// process left is used.
 	Dir string
-	// Size is the most that the copies take, in bytes, with what is being fetched: at least MinSize. Eviction runs
-	// behind, and what slow readers hold stays until they are done, so that it may be exceeded, by a half at most. Objects
-	// over a quarter of it are not kept.
+	// Size is the most that the cache takes of the disk, in bytes: copies, what is being fetched, and what had to go but is
+	// still being read. At least MinSize. Objects over a quarter of it are not kept.
 	Size int64
 	// Logger hears of a disk that fails. Nil: slog.Default().
 	Logger *slog.Logger
@@ -63,7 +62,6 @@ type Store struct {
 	mu       sync.Mutex
 	fetches  map[name]*fetch     // which others can join
 	active   map[*fetch]struct{} // all that run
-	reserved int64               // bytes that they take, or will
 	resting  time.Time           // until when nothing is fetched
 	fetching sync.WaitGroup
 
@@ -145,10 +143,18 @@ type Stats struct {
 // Stats tells of how much use the copies are.
 func (s *Store) Stats() Stats {
 	s.mu.Lock()
-	reserved := s.reserved
+	reserved := s.reserved()
 	s.mu.Unlock()
 	kept, held := s.files.sizes()
 	return Stats{Hits: s.hits.Load(), Shared: s.shared.Load(), Misses: s.misses.Load(), Bytes: kept + held + reserved}
+}
+
+// reserved is what all fetches take of the disk, or will. It needs s.mu.
+func (s *Store) reserved() (bytes int64) {
+	for f := range s.active {
+		bytes += onDisk(f.size)
+	}
+	return bytes
 }
 
 // Open implements storage.Store.

@@ -39,18 +39,18 @@ func (s *Store) join(r *reader) (f *fetch, first bool) {
 	f = newFetch(r) // in the place of a shorter one, which its readers finish
 	s.fetches[r.name] = f
 	s.active[f] = struct{}{}
-	s.reserved += onDisk(f.size)
 	s.fetching.Go(func() { s.run(f, r.key) })
 	return f, true
 }
 
-// mayFetch tells whether what is read is worth a copy, and whether there is room. It needs s.mu.
+// mayFetch tells whether what is read is worth a copy, and whether there is room: bytes only come in here, and then pass from
+// fetches to copies, and from copies to what is held, so that all together are within the size. It needs s.mu.
 func (s *Store) mayFetch(from, to int64) bool {
 	if from != 0 || s.isClosed() || len(s.active) >= maxFetches || s.options.Clock().Before(s.resting) {
 		return false
 	}
 	_, held := s.files.sizes()
-	return s.reserved+held+onDisk(to) <= s.options.Size/share
+	return s.reserved()+held+onDisk(to) <= s.options.Size/share
 }
 
 // leave takes a reader out of a fetch, and gives it up after the last one.
@@ -138,7 +138,6 @@ func (s *Store) forget(f *fetch) {
 	defer s.mu.Unlock()
 	s.takeOut(f)
 	delete(s.active, f)
-	s.reserved -= onDisk(f.size)
 }
 
 // rest stops fetching for a while: the disk is full, or broken.

@@ -273,8 +273,8 @@ func TestHeldBySlowReaders(t *testing.T) {
 		s.WaitIdle()
 	}
 	// Six copies and, in a quarter, two more that are held: whatever came then was not fetched into the cache.
-	if got, want := s.Stats().Bytes, int64(diskcache.MinSize+size); got > want {
-		t.Errorf("the cache takes %d bytes, want %d at most", got, want)
+	if got := s.Stats().Bytes; got > diskcache.MinSize {
+		t.Errorf("the cache takes %d bytes, want %d at most", got, diskcache.MinSize)
 	}
 	for _, r := range readers {
 		if n, err := io.Copy(io.Discard, r); err != nil || n != size {

@@ -36,7 +36,8 @@ func (s *Store) put(ctx context.Context, key string, body *spool) error {
 		return s.putOnce(ctx, key, body, ifNoneMatch)
 	})
 	if err = s.verdict(ctx, "put", key, err, seen, body.size(), checksum(body)); err == nil {
-		s.sent.Store(time.Now().UnixNano())
+		now := time.Now()
+		s.sent.Store(&now)
 	}
 	return err
 }
@@ -56,11 +57,11 @@ func (s *Store) takeTurn(ctx context.Context, key string) error {
 		case s.puts <- struct{}{}:
 			return nil
 		case <-late.C:
-			idle := time.Since(time.Unix(0, s.sent.Load()))
-			if idle >= s.options.IdleTimeout {
+			sent := s.sent.Load()
+			if sent == nil || time.Since(*sent) >= s.options.IdleTimeout {
 				return fmt.Errorf("s3: put %s: %w: %d others are being sent, and none is done", key, storage.ErrUnavailable, maxPuts)
 			}
-			late.Reset(s.options.IdleTimeout - idle)
+			late.Reset(s.options.IdleTimeout - time.Since(*sent))
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -77,8 +77,8 @@ type Store struct {
 	fast     *httpClient // for requests that answer soon
 	slow     *httpClient // for copies inside the server, which answer when they are done
 	spools   *spools
-	puts     chan struct{} // holds one element for each object that is being sent
-	sent     atomic.Int64  // when one was, the last time, in Unix nanoseconds
+	puts     chan struct{}             // holds one element for each object that is being sent
+	sent     atomic.Pointer[time.Time] // when one was, the last time; nil: never
 
 	// unconditional is set once the server turned out not to know If-None-Match on writes.
 	unconditional atomic.Bool

@@ -36,7 +36,8 @@ func TestTurns(t *testing.T) {
 					for tick := time.Tick(tt.sent); ; {
 						select {
 						case <-tick:
-							s.sent.Store(time.Now().UnixNano())
+							now := time.Now()
+							s.sent.Store(&now)
 						case <-ctx.Done():
 							return
 						}
